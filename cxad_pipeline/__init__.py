@@ -1,0 +1,3 @@
+"""Unsupervised anomaly detection for contact-centre interactions."""
+
+__version__ = "0.1.0"

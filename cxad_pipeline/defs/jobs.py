@@ -1,0 +1,54 @@
+"""Jobs and schedules: what runs together, and when."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster import AssetSelection
+from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from cxad_pipeline.defs.partitions import scoring_windows
+from cxad_pipeline.settings import Settings
+
+
+def jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
+    """training_job and scoring_job."""
+    training = dg.define_asset_job(
+        "training_job",
+        AssetSelection.groups("training"),
+        description="Trains on the landed training files, evaluates, and promotes the new version if it passes.",
+    )
+    scoring = dg.define_asset_job(
+        "scoring_job",
+        AssetSelection.groups("ingestion", "scoring", "alerting"),
+        partitions_def=scoring_windows(settings),
+        description="Reads, scores, exports and tells one window, or neighbouring windows together.",
+    )
+    return [training, scoring]
+
+
+def schedules(
+    settings: Settings, training: UnresolvedAssetJobDefinition, scoring: UnresolvedAssetJobDefinition
+) -> list[dg.ScheduleDefinition | UnresolvedPartitionedAssetScheduleDefinition]:
+    """Score each window at its end; train every week."""
+    status = default_schedule_status(settings)
+    batch_scoring = dg.build_schedule_from_partitioned_job(
+        scoring,
+        name="batch_scoring",
+        default_status=status,
+        description="Scores each window when it ends, also when nothing landed: that shows as 'no data'.",
+    )
+    retraining = dg.ScheduleDefinition(
+        name="retraining",
+        job=training,
+        cron_schedule=settings.schedule.retrain_cron,
+        execution_timezone=settings.schedule.timezone,
+        default_status=status,
+        description="Trains again, whether or not new files have landed.",
+    )
+    return [batch_scoring, retraining]
+
+
+def default_schedule_status(settings: Settings) -> dg.DefaultScheduleStatus:
+    """Dagster starts schedules switched off unless told otherwise; `schedule.enabled` tells."""
+    return dg.DefaultScheduleStatus.RUNNING if settings.schedule.enabled else dg.DefaultScheduleStatus.STOPPED

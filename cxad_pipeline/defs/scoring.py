@@ -1,0 +1,162 @@
+"""Interactions -> scores -> a file for reviewers, window by window."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from cronsim import CronSim
+
+from cxad_pipeline.defs.checks import scoring_check_results, scoring_check_specs
+from cxad_pipeline.defs.io import WindowTables
+from cxad_pipeline.defs.metadata import OWNERS, records_table, same_columns, table_metadata
+from cxad_pipeline.defs.partitions import scoring_windows, windows_for
+from cxad_pipeline.detection.config import ENSEMBLE
+from cxad_pipeline.detection.output import UnknownModelError, output_columns, score_table
+from cxad_pipeline.files import Folder
+from cxad_pipeline.interactions.export import write_csv
+from cxad_pipeline.interactions.landing_index import digest_of
+from cxad_pipeline.interactions.schema import ID
+from cxad_pipeline.interactions.sources import PROVENANCE
+from cxad_pipeline.registry import versions
+from cxad_pipeline.registry.tracking import RegistryError
+from cxad_pipeline.settings import Settings
+
+GROUP = "scoring"
+
+
+class ExportConfig(dg.Config):
+    """Run configuration of the export."""
+
+    model: str = ENSEMBLE
+    """`ensemble` for all models and the ensemble, or the name of one model."""
+
+
+def scoring_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """ensemble_scores and anomaly_export."""
+    partitions = scoring_windows(settings)
+    backfill = dg.BackfillPolicy.multi_run(settings.schedule.max_windows_per_run)
+    window = _window_length(settings.schedule.batch_score_cron)
+
+    @dg.asset(
+        partitions_def=partitions,
+        backfill_policy=backfill,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"numba", "parquet"},
+        deps=["champion_model"],
+        check_specs=scoring_check_specs(),
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=2 * window + dt.timedelta(hours=1), warn_window=window + dt.timedelta(hours=1)
+        ),
+        description="Scores, flags, severity and reasons of every interaction, by the champion.",
+    )
+    def ensemble_scores(
+        context: dg.AssetExecutionContext, raw_interactions: WindowTables
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        try:
+            champion = versions.load(settings)
+        except RegistryError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        scored: dict[str, pa.Table] = {}
+        for key in context.partition_keys:
+            table = score_table(champion.detector, raw_interactions[key], model_version=champion.label)
+            scored[key] = table
+            context.add_asset_metadata(_window_metadata(table, champion), partition_key=key)
+        rows = sum(table.num_rows for table in scored.values())
+        flagged = sum(anomalies(table) for table in scored.values())
+        context.log.info(f"{rows} interactions scored by {champion.label}, {flagged} anomalies")
+        yield dg.MaterializeResult(
+            value=scored, check_results=scoring_check_results(scored, champion.detector, settings)
+        )
+
+    @dg.asset(
+        partitions_def=partitions,
+        backfill_policy=backfill,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"csv"},
+        description="The scored interactions as CSV for reviewers, one file for each window and model.",
+    )
+    def anomaly_export(
+        context: dg.AssetExecutionContext, config: ExportConfig, ensemble_scores: WindowTables
+    ) -> dg.MaterializeResult[None]:
+        processed = Folder(settings.paths.processed)
+        files = []
+        for window in windows_for(partitions, context.partition_keys):
+            name = export_name(config.model, window.start)
+            try:
+                table = as_exported(ensemble_scores[window.key], config.model, settings)
+            except (UnknownModelError, RegistryError) as error:
+                raise dg.Failure(str(error), allow_retries=False) from None
+            if table.num_rows == 0:
+                processed.delete(name)  # a file of an earlier run would speak of rows that are no longer there
+            else:
+                with processed.replacing(name) as sink:
+                    write_csv(table, sink)
+                files.append(processed.address(name))
+            context.add_asset_metadata(
+                {"dagster/row_count": table.num_rows, "file": files[-1] if table.num_rows else "no data"},
+                partition_key=window.key,
+            )
+        context.log.info(f"wrote {len(files)} files to {processed.uri}")
+        return dg.MaterializeResult(metadata={"files": files})
+
+    return [ensemble_scores, anomaly_export]
+
+
+def anomalies(scored: pa.Table) -> int:
+    """Rows that the ensemble flags."""
+    return int(sum(scored["ensemble_anomaly"].to_numpy()))
+
+
+def export_name(model: str, start: dt.datetime) -> str:
+    """Name of the CSV of a window: made again under the same name, so that nothing doubles."""
+    return f"anomalies_{model}_{start:%Y%m%dT%H%M%SZ}.csv"
+
+
+def as_exported(scored: pa.Table, model: str, settings: Settings) -> pa.Table:
+    """A window's scores as they are exported: without provenance, and for one model only that model's columns.
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no such model.
+    RegistryError
+        If the version that scored the window is no longer in MLflow.
+    """
+    table = scored.drop_columns([name for name in PROVENANCE if name in scored.column_names])
+    if model == ENSEMBLE:
+        return table
+    if model not in settings.model_names:
+        allowed = ", ".join([ENSEMBLE, *settings.model_names])
+        raise UnknownModelError(f"unknown model {model!r}; allowed: {allowed}")
+    if table.num_rows == 0:
+        return table
+    label = table["model_version"][0].as_py()
+    detector = versions.load(settings, label.removeprefix("v")).detector
+    inputs = table.drop_columns(output_columns(detector.member_names))
+    return score_table(detector, inputs, model=model, model_version=label)
+
+
+def _window_metadata(table: pa.Table, champion: versions.RegisteredDetector) -> dict[str, object]:
+    added = output_columns(champion.detector.member_names)
+    taken = [name for name in table.column_names if name not in added]
+    top = table.sort_by([("severity", "descending")]).slice(0, 10)
+    return {
+        **table_metadata(table),
+        "dagster/column_lineage": same_columns(taken, "raw_interactions"),
+        "status": "scored" if table.num_rows else "no data",
+        "anomalies": anomalies(table),
+        "anomaly_rate": anomalies(table) / table.num_rows if table.num_rows else 0.0,
+        "model_version": champion.label,
+        "landed": digest_of(table),
+        "most_unusual": records_table(top.select([ID, "severity", "ensemble_score", "top_reasons"]).to_pylist()),
+    }
+
+
+def _window_length(cron: str) -> dt.timedelta:
+    """Time between two ends of windows; the first such time in a year, since cron allows several."""
+    ticks = CronSim(cron, dt.datetime(2026, 1, 1))
+    return -(next(ticks) - next(ticks))

@@ -1,0 +1,190 @@
+"""Sensors: landed files ask for runs, failed runs are told."""
+
+import datetime as dt
+import hashlib
+import time
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from cxad_pipeline.alerting import Channel, DeliveryError, FailedStep, RunFailure, run_failure_message
+from cxad_pipeline.defs.ingestion import LANDED_INFERENCE, LANDED_TRAINING
+from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows
+from cxad_pipeline.files import Folder
+from cxad_pipeline.interactions.landing import list_landed
+from cxad_pipeline.interactions.landing_index import FileIndex, LandingIndex, files_digest
+from cxad_pipeline.interactions.landing_plan import Seen, plan_scoring, plan_training, trained_on
+from cxad_pipeline.interactions.sources import readers
+from cxad_pipeline.settings import Settings
+
+TICK_SECONDS = 30
+"""A tick searches new files for this long and leaves the rest to the next: Dagster ends ticks after a minute."""
+
+
+def sensors(
+    settings: Settings, training: UnresolvedAssetJobDefinition, scoring: UnresolvedAssetJobDefinition
+) -> list[dg.SensorDefinition]:
+    """landing_sensor, training_sensor and run_failure_sensor."""
+    status = dg.DefaultSensorStatus.RUNNING if settings.schedule.enabled else dg.DefaultSensorStatus.STOPPED
+    return [
+        _landing_sensor(settings, scoring, status),
+        _training_sensor(settings, training, status),
+        _run_failure_sensor(settings, status),
+    ]
+
+
+def _landing_sensor(
+    settings: Settings, job: UnresolvedAssetJobDefinition, status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    partitions = scoring_windows(settings)
+
+    @dg.sensor(
+        job=job,
+        minimum_interval_seconds=30,
+        default_status=status,
+        description="A new or changed file: the ended windows that it touches are scored (again).",
+    )
+    def landing_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        now, started = dt.datetime.now(dt.UTC), time.monotonic()
+        landed = Folder(settings.paths.inference)
+        listing = list_landed(landed, settings, now)
+        index = LandingIndex(Folder(settings.paths.storage), landed, readers(settings), settings)
+        windows = ended_windows(partitions, now)
+        plan = plan_scoring(
+            listing.ready,
+            index,
+            windows,
+            Seen.from_json(context.cursor),
+            lambda: time.monotonic() - started > TICK_SECONDS,
+        )
+        if not plan.changed:
+            context.update_cursor(plan.seen.to_json())
+            waiting = f"; {len(listing.unsettled)} may still be written" if listing.unsettled else ""
+            return dg.SkipReason(f"{len(listing.ready)} files, none new or changed{waiting}")
+        by_key = {window.key: window for window in windows}
+        files = {key: files_digest(index.files_in_window(listing.ready, by_key[key])) for key in plan.windows}
+        due = [key for key in plan.windows if files[key] != _scored_files(context.instance, key)]
+        runs = neighbouring_runs([window.key for window in windows], due, settings.schedule.max_windows_per_run)
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(run_key=_run_key(keys, [files[key] for key in keys]), tags=range_tags(keys))
+                for keys in runs
+            ],
+            cursor=plan.seen.to_json(),
+            asset_events=[
+                dg.AssetMaterialization(
+                    LANDED_INFERENCE,
+                    description=path,
+                    metadata={"file": landed.address(path), "windows": keys, "sha256": plan.seen.files[path].sha256},
+                )
+                for path, keys in plan.changed.items()
+            ],
+        )
+
+    return landing_sensor
+
+
+def _training_sensor(
+    settings: Settings, job: UnresolvedAssetJobDefinition, status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    @dg.sensor(
+        job=job,
+        minimum_interval_seconds=60,
+        default_status=status,
+        description="A new training file, or enough new rows in files that have changed: train again.",
+    )
+    def training_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        landed = Folder(settings.paths.training)
+        listing = list_landed(landed, settings, dt.datetime.now(dt.UTC))
+        index = LandingIndex(Folder(settings.paths.storage), landed, readers(settings), settings)
+        files = [index.of(stat) for stat in listing.ready]
+        if context.cursor is None and _trained_files(context.instance) == files_digest(files):
+            context.update_cursor(trained_on(files).to_json())
+            return dg.SkipReason(f"the models are trained on these {len(files)} files")
+        plan = plan_training(files, Seen.from_json(context.cursor), settings.training.retrain_new_rows)
+        if not plan.reason:
+            return dg.SkipReason(f"{len(files)} files, no new one, fewer new rows than training.retrain_new_rows")
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(run_key=_run_key([], [files_digest(files)]), tags={"cxad/reason": plan.reason})
+            ],
+            cursor=plan.seen.to_json(),
+            asset_events=[_landed_event(landed, entry) for entry in files],
+        )
+
+    return training_sensor
+
+
+def _run_failure_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    @dg.run_failure_sensor(
+        default_status=status, description="Tells of a failed run, by the channel that tells of scored windows."
+    )
+    def run_failure_sensor(
+        context: dg.RunFailureSensorContext, alert_channel: dg.ResourceParam[Channel]
+    ) -> dg.SkipReason | None:
+        if not settings.alerts.enabled:
+            return dg.SkipReason("alerts are switched off")
+        steps = [FailedStep(event.step_key or "", _innermost(event)) for event in context.get_step_failure_events()]
+        run = context.dagster_run
+        link = settings.alerts.run_link
+        failure = RunFailure(
+            job=run.job_name,
+            run_id=run.run_id,
+            steps=tuple(steps),
+            link=None if link is None else link.replace("{run_id}", run.run_id),
+            error=context.failure_event.message or "",
+        )
+        secret = settings.alerts.slack_webhook_url
+        message = run_failure_message(failure, secrets=[secret.get_secret_value()] if secret else [])
+        try:
+            alert_channel.send(message)
+        except DeliveryError as error:
+            # Raised as a Failure, so that the tick shows one line in place of a traceback.
+            raise dg.Failure(str(error)) from None
+        return None
+
+    return run_failure_sensor
+
+
+def _scored_files(instance: dg.DagsterInstance, key: str) -> str | None:
+    """Digest of the files that a window's scores came from; None where it was never scored."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey("ensemble_scores"), asset_partitions=[key]), limit=1
+    ).records
+    return _landed_digest(records[0].asset_materialization) if records else None
+
+
+def _trained_files(instance: dg.DagsterInstance) -> str | None:
+    """Digest of the files that the last training read."""
+    event = instance.get_latest_materialization_event(dg.AssetKey("training_interactions"))
+    return _landed_digest(event.asset_materialization) if event else None
+
+
+def _landed_digest(materialization: dg.AssetMaterialization | None) -> str | None:
+    value = materialization.metadata.get("landed") if materialization else None
+    return str(value.value) if value is not None else None
+
+
+def _run_key(keys: Sequence[str], digests: Sequence[str]) -> str:
+    """Deterministic, so that a tick that is evaluated twice asks for one run."""
+    return hashlib.sha256("|".join([*keys, *digests]).encode()).hexdigest()
+
+
+def _landed_event(landed: Folder, entry: FileIndex) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        LANDED_TRAINING,
+        description=entry.path,
+        metadata={"file": landed.address(entry.path), "rows": entry.rows, "sha256": entry.sha256},
+    )
+
+
+def _innermost(event: dg.DagsterEvent) -> str:
+    """The error that started it: Dagster wraps what a step raises."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message if error is not None else event.message or ""

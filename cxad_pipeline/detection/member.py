@@ -1,0 +1,157 @@
+"""One member of the ensemble: a frozen forest with what its held-out scores taught.
+
+Belongs here: fitting one model on a feature set, and the member's saving. Does not belong here: how the forests
+grow (the estimators) and how members are combined (`ensemble.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cxad_pipeline.detection.artifacts import Arrays, read_artifact, under_prefix, with_prefix, write_artifact
+from cxad_pipeline.detection.calibration import Calibration, threshold_at
+from cxad_pipeline.detection.config import ConfigError, ModelConfig
+from cxad_pipeline.detection.estimator import ForestEstimator
+from cxad_pipeline.detection.feature_set import FeatureSet
+from cxad_pipeline.detection.forests import Forest, IsolationTrees, RandomCutTrees
+from cxad_pipeline.detection.isolation_forest import IsolationForest
+from cxad_pipeline.detection.kernels import FloatArray
+from cxad_pipeline.detection.random_cut_forest import RandomCutForest
+
+ESTIMATORS: Mapping[str, type[ForestEstimator]] = {
+    "isolation_forest": IsolationForest,
+    "random_cut_forest": RandomCutForest,
+}
+_FORESTS: Mapping[str, type[IsolationTrees] | type[RandomCutTrees]] = {
+    "isolation_forest": IsolationTrees,
+    "random_cut_forest": RandomCutTrees,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A fitted model of the ensemble.
+
+    Attributes
+    ----------
+    name, algorithm
+        As configured.
+    forest
+        The frozen forest.
+    threshold
+        Raw score from which on a row is flagged.
+    calibration
+        From raw scores to surprise.
+    held_out_scores
+        Raw scores of the held-out rows, in their order; empty in a member that was loaded with a detector.
+    """
+
+    name: str
+    algorithm: str
+    forest: Forest
+    threshold: float
+    calibration: Calibration
+    held_out_scores: FloatArray
+
+    def flags(self, raw: FloatArray) -> npt.NDArray[np.bool_]:
+        """Which raw scores are flagged, (n,)."""
+        return raw >= self.threshold
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Content for JSON and arrays, without the held-out scores."""
+        content = {"name": self.name, "algorithm": self.algorithm, "threshold": self.threshold}
+        arrays = with_prefix("forest", self.forest.to_arrays()) | with_prefix(
+            "calibration", self.calibration.to_arrays()
+        )
+        return content, arrays
+
+    @classmethod
+    def from_parts(cls, content: Mapping[str, Any], arrays: Arrays) -> Self:
+        """The member that `to_parts` gave, with held-out scores where `arrays` has them.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the parts are no member.
+        """
+        if content["algorithm"] not in _FORESTS:
+            raise ValueError(f"algorithm {content['algorithm']!r}; known: {', '.join(_FORESTS)}")
+        return cls(
+            name=content["name"],
+            algorithm=content["algorithm"],
+            forest=_FORESTS[content["algorithm"]].from_arrays(under_prefix("forest", arrays)),
+            threshold=float(content["threshold"]),
+            calibration=Calibration.from_arrays(under_prefix("calibration", arrays)),
+            held_out_scores=arrays.get("held_out_scores", np.empty(0)),
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write to a local folder, held-out scores included."""
+        content, arrays = self.to_parts()
+        write_artifact(folder, "member", content, arrays | {"held_out_scores": self.held_out_scores})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DetectorFormatError
+            If the folder holds no member.
+        """
+        return read_artifact(folder, "member", cls.from_parts)
+
+
+def member_seed(random_state: int, name: str) -> int:
+    """A seed of the member's own, in [0, 2**32): the same in every process, another for every name."""
+    digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
+    words = np.frombuffer(digest, dtype="<u4").tolist()
+    return int(np.random.SeedSequence([random_state, *words]).generate_state(1)[0])
+
+
+def fit_member(config: ModelConfig, feature_set: FeatureSet, random_state: int) -> Member:
+    """Grow one model and learn its threshold and calibration.
+
+    Parameters
+    ----------
+    config
+        Name, algorithm, parameters and percentile.
+    feature_set
+        The forest grows on its rows that are not held out; threshold and calibration come from those that are.
+    random_state
+        Seed of the detector; the member derives its own from it and its name.
+
+    Raises
+    ------
+    ConfigError
+        If the algorithm has no such parameter, or refuses a value.
+    """
+    config.validate()
+    kind = ESTIMATORS[config.algorithm]
+    allowed = [name for name in kind.argument_names() if name != "random_state"]
+    for name in config.params:
+        if name not in allowed:
+            raise ConfigError(
+                f"model {config.name!r}: {config.algorithm} has no parameter {name!r}; allowed: {', '.join(allowed)}"
+            )
+    estimator = kind().set_params(**config.params, random_state=member_seed(random_state, config.name))
+    try:
+        estimator.fit(feature_set.X[~feature_set.held_out])
+    except ValueError as error:
+        raise ConfigError(f"model {config.name!r}: {error}") from error
+    scores = estimator.forest_.anomaly_score(feature_set.X[feature_set.held_out])
+    return Member(
+        name=config.name,
+        algorithm=config.algorithm,
+        forest=estimator.forest_,
+        threshold=threshold_at(scores, config.threshold_percentile),
+        calibration=Calibration.fit(scores),
+        held_out_scores=scores,
+    )

@@ -1,0 +1,48 @@
+"""The settings, as the configuration of a Detector."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cxad_pipeline.detection.config import DetectorConfig, EnsembleConfig, ModelConfig
+from cxad_pipeline.interactions.schema import InteractionSchema
+from cxad_pipeline.settings import Settings
+
+
+def detector_config(settings: Settings, schema: InteractionSchema, present: Collection[str]) -> DetectorConfig:
+    """What a detector is fitted with, for a table that has some columns.
+
+    Parameters
+    ----------
+    settings
+        Features, preprocessing, models and ensemble.
+    schema
+        Gives labels and units for reasons.
+    present
+        Columns of the training rows that hold at least one value; configured features beyond them are left out,
+        since real exports lack columns.
+    """
+    numeric = [name for name in settings.features.numeric if name in present]
+    categorical = [name for name in settings.features.categorical if name in present]
+    return DetectorConfig(
+        numeric=numeric,
+        categorical=categorical,
+        models=tuple(
+            ModelConfig(model.name, model.algorithm, model.params.model_dump(), model.threshold_percentile)
+            for model in settings.models
+        ),
+        ensemble=EnsembleConfig(
+            settings.ensemble.strategy, settings.ensemble.weights, settings.ensemble.threshold_percentile
+        ),
+        imputation=settings.preprocessing.imputation,
+        scaling=settings.preprocessing.scaling,
+        held_out=settings.training.held_out,
+        segments=tuple(name for name in settings.segments.dimensions if name in categorical),
+        labels={name: (schema[name].words, schema[name].unit) for name in [*numeric, *categorical] if name in schema},
+        random_state=settings.training.random_state,
+    )
+
+
+def expected_rate(settings: Settings) -> float:
+    """Share of normal interactions that the ensemble's threshold lets through as anomalies."""
+    return 1 - settings.ensemble.threshold_percentile / 100

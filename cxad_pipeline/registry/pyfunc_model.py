@@ -1,0 +1,55 @@
+"""The detector as an MLflow pyfunc, by models-from-code: MLflow runs this file when it loads the model.
+
+Belongs here: MLflow's frames in and out. It scores with the same `score_table` as batch scoring.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+from cxad_pipeline.detection.config import ENSEMBLE
+from cxad_pipeline.detection.detector import Detector
+from cxad_pipeline.detection.output import output_columns, score_table
+
+
+class DetectorModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untyped here
+    """Scores interactions; the answer has the columns of batch scoring behind the input columns."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the detector from the model's artifacts."""
+        self._detector = Detector.load(context.artifacts["detector"])
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Score a frame of interactions.
+
+        Parameters
+        ----------
+        context
+            Unused: the detector is loaded once.
+        model_input
+            Interactions; shape (n, ...).
+        params
+            `model`: ensemble (default) or the name of a member; `explain`: reasons for every row.
+
+        Returns
+        -------
+        DataFrame
+            The columns that scoring adds; shape (n, ...).
+        """
+        del context
+        options = params or {}
+        model = str(options.get("model", ENSEMBLE))
+        table = pa.Table.from_pandas(model_input, preserve_index=False)
+        scored = score_table(self._detector, table, model=model, explain_all=bool(options.get("explain", False)))
+        names = output_columns(self._detector.member_names, model)
+        return scored.select([name for name in names if name != "model_version"]).to_pandas()
+
+
+set_model(DetectorModel())

@@ -1,0 +1,157 @@
+"""Versions of the registered model, and the aliases champion and challenger.
+
+Belongs here: registering, moving aliases, loading. Does not belong here: whether a version deserves it (`promotion`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxad_pipeline.detection.detector import Detector
+from cxad_pipeline.registry.tracking import RegistryError, mlflow_client, quiet_mlflow, tracking_uri
+from cxad_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+_DETECTOR = "detector"
+_REQUIREMENTS = ("mlflow", "numba", "numpy", "pandas", "pyarrow")
+
+
+@dataclass(frozen=True)
+class RegisteredDetector:
+    """A detector with its place in the registry."""
+
+    detector: Detector
+    version: str
+    run_id: str
+
+    @property
+    def label(self) -> str:
+        """What is written beside scores: `v3`."""
+        return f"v{self.version}"
+
+
+def register(detector: Detector, settings: Settings, *, example: pd.DataFrame) -> str:
+    """Log the detector to the active MLflow run, register a version and give it the alias challenger.
+
+    Parameters
+    ----------
+    detector
+        What to register.
+    settings
+        Names of the registered model and its server.
+    example
+        A few training rows with the model's input columns; they are stored with the model.
+
+    Returns
+    -------
+    str
+        The version's number.
+    """
+    import mlflow
+
+    quiet_mlflow()
+    name = settings.mlflow.registered_model
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / _DETECTOR
+        detector.save(folder)
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            artifacts={_DETECTOR: str(folder)},
+            signature=_signature(detector),
+            input_example=example,
+            pip_requirements=[f"{package}=={installed_version(package)}" for package in _REQUIREMENTS],
+            metadata={"format": "cxad detector"},
+        )
+    client = mlflow_client(settings)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description="Unusual interactions of a contact centre, without labels.")
+    registered = client.create_model_version(name, info.model_uri, run_id=info.run_id, model_id=info.model_id)
+    client.set_registered_model_alias(name, CHALLENGER, registered.version)
+    return str(registered.version)
+
+
+def load(settings: Settings, alias_or_version: str = CHAMPION) -> RegisteredDetector:
+    """Load a registered detector without running code from the artifact store.
+
+    Raises
+    ------
+    RegistryError
+        If there is no such version; the message says how to make one.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    entry = find(settings, alias_or_version)
+    if entry is None:
+        raise RegistryError(
+            f"no {alias_or_version} of {settings.mlflow.registered_model} in MLflow "
+            f"({_public(tracking_uri(settings))}): train one first, with `cxad train` or the training job in Dagster"
+        )
+    source = f"models:/{settings.mlflow.registered_model}/{entry.version}/artifacts/{_DETECTOR}"
+    uri = tracking_uri(settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            folder = download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=uri, registry_uri=uri)
+        except (MlflowException, OSError) as error:
+            raise RegistryError(
+                f"version {entry.version} of {settings.mlflow.registered_model} is registered, but its artifacts at "
+                f"{source} can't be read ({error}); check mlflow.artifacts, or train again"
+            ) from error
+        return RegisteredDetector(Detector.load(Path(folder)), str(entry.version), str(entry.run_id))
+
+
+def find(settings: Settings, alias_or_version: str) -> Any | None:
+    """The entry of a version by its alias or number; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    client, name = mlflow_client(settings), settings.mlflow.registered_model
+    try:
+        if alias_or_version.isdigit():
+            return client.get_model_version(name, alias_or_version)
+        return client.get_model_version_by_alias(name, alias_or_version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def promote(settings: Settings, version: str, reason: str) -> None:
+    """Make a version the champion."""
+    client, name = mlflow_client(settings), settings.mlflow.registered_model
+    client.set_model_version_tag(name, version, "promotion", "champion")
+    client.set_model_version_tag(name, version, "promotion_reason", reason)
+    client.set_registered_model_alias(name, CHAMPION, version)
+    client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def keep_challenger(settings: Settings, version: str, reason: str) -> None:
+    """Leave a version challenger, with the reason beside it."""
+    client, name = mlflow_client(settings), settings.mlflow.registered_model
+    client.set_model_version_tag(name, version, "promotion", "challenger")
+    client.set_model_version_tag(name, version, "promotion_reason", reason)
+
+
+def _signature(detector: Detector) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    config = detector.config
+    columns = [ColSpec("double", name, required=False) for name in config.numeric]
+    columns += [ColSpec("string", name, required=False) for name in config.categorical]
+    params = ParamSchema([ParamSpec("model", "string", "ensemble"), ParamSpec("explain", "boolean", False)])
+    return ModelSignature(inputs=Schema(columns), params=params)
+
+
+def _public(uri: str) -> str:
+    """An address without user and password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

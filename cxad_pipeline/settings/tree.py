@@ -1,0 +1,289 @@
+"""The typed tree of the configuration.
+
+Belongs here: every key that a user may set, its type, range, default and meaning; `sources` holds those that describe
+foreign exports. Does not belong here: where the values come from (`reading`) and what they are used for.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+
+from cxad_pipeline.settings.nodes import Cron, Moment, Name, Node, Percentile, Share, Zone
+from cxad_pipeline.settings.sources import ExtraColumn, Source
+
+
+class InteractionSettings(Node):
+    """What a record is, beyond the standard columns."""
+
+    extra_columns: list[ExtraColumn] = Field([], description="Columns beside the standard ones.")
+
+
+class PathSettings(Node):
+    """Where files lie: folders, or s3://bucket/prefix. Relative folders are below the working directory."""
+
+    training: str = Field("data/input/training", description="Landed files to train on.")
+    inference: str = Field("data/input/inference", description="Landed files to score.")
+    storage: str = Field("data/storage", description="What the assets keep: Parquet, models, alert records.")
+    processed: str = Field("data/processed", description="What people open: CSV exports and figures.")
+    dagster_home: str = Field(
+        "data/state/dagster", description="Dagster's own state, a local folder; the variable DAGSTER_HOME wins."
+    )
+
+
+class LandingSettings(Node):
+    """When a landed file is taken."""
+
+    settle_seconds: float = Field(
+        5, ge=0, description="A file changed more recently may still be written and is left for later."
+    )
+    extensions: list[str] = Field(
+        [".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet"],
+        description="Endings of files to read; others are ignored.",
+    )
+
+
+class FeatureSettings(Node):
+    """Columns the models see. A column that no training row has is left out, with a warning."""
+
+    numeric: list[str] = Field(
+        ["csat", "ies", "complaints", "aht_seconds", "hold_time_seconds", "transfers"], description="Metrics."
+    )
+    categorical: list[str] = Field(["channel", "language", "queue"], description="Categories, one-hot encoded.")
+
+    @model_validator(mode="after")
+    def _something(self) -> FeatureSettings:
+        names = self.numeric + self.categorical
+        if not names:
+            raise ValueError("numeric and categorical are both empty: name at least one column")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return self
+
+
+class PreprocessingSettings(Node):
+    """From columns to features."""
+
+    imputation: Literal["median", "mean", "zero"] = Field(
+        "median", description="Value that stands for a missing metric."
+    )
+    scaling: Literal["robust", "standard", "none"] = Field(
+        "robust",
+        description="robust: median and quartiles, compressed beyond 3 ranges; standard: mean and deviation.",
+    )
+
+
+class IsolationForestParams(Node):
+    """Parameters of the Isolation Forest (scikit-learn)."""
+
+    n_estimators: int = Field(100, ge=1, le=10_000, description="Number of trees.")
+    max_samples: Literal["auto"] | Annotated[int, Field(ge=2)] | Annotated[float, Field(gt=0, le=1)] = Field(
+        "auto", description="Rows per tree: auto (256), a number, or a share."
+    )
+    max_features: float = Field(1.0, gt=0, le=1, description="Share of the features per tree.")
+
+
+class RandomCutForestParams(Node):
+    """Parameters of the Random Cut Forest (rrcf)."""
+
+    n_estimators: int = Field(100, ge=1, le=10_000, description="Number of trees.")
+    tree_size: int = Field(256, ge=2, le=65_536, description="Rows per tree.")
+    scoring: Literal["depth", "codisp"] = Field("depth", description="Displacement that is expected.")
+
+
+class _Model(Node):
+    name: Name = Field(description="Name in columns, runs and assets.")
+    threshold_percentile: Percentile = Field(
+        99, description="Percentile of the scores of held-out training rows beyond which a row is flagged."
+    )
+
+
+class IsolationForestModel(_Model):
+    """An Isolation Forest."""
+
+    algorithm: Literal["isolation_forest"] = Field(description="isolation_forest")
+    params: IsolationForestParams = Field(default_factory=IsolationForestParams, description="Its parameters.")
+
+
+class RandomCutForestModel(_Model):
+    """A Random Cut Forest."""
+
+    algorithm: Literal["random_cut_forest"] = Field(description="random_cut_forest")
+    params: RandomCutForestParams = Field(default_factory=RandomCutForestParams, description="Its parameters.")
+
+
+ModelSettings = Annotated[IsolationForestModel | RandomCutForestModel, Field(discriminator="algorithm")]
+
+
+class EnsembleSettings(Node):
+    """How the models' verdicts become one."""
+
+    strategy: Literal["average", "max", "voting"] = Field("average", description="Rule that joins the models.")
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field({}, description="Model -> weight; 1 where absent.")
+    threshold_percentile: Percentile = Field(99, description="The ensemble's own percentile.")
+
+
+class TrainingSettings(Node):
+    """Which rows train, and when a model is good enough."""
+
+    start: Moment | None = Field(None, description="Rows before this moment do not train.")
+    end: Moment | None = Field(None, description="Rows from this moment on do not train.")
+    held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.25, description="Share of rows kept for thresholds and calibration."
+    )
+    min_rows: int = Field(200, ge=20, description="Fewer training rows are an error.")
+    random_state: int = Field(0, ge=0, description="Seed of everything random in training.")
+    retrain_new_rows: int = Field(
+        1000, ge=1, description="New training rows after which the training sensor asks for a run."
+    )
+    max_auc_loss: Share = Field(
+        0.02,
+        description="A new version may rank injected faults this much worse (ROC-AUC) than the champion.",
+    )
+    min_auc: Share = Field(0.6, description="A version that ranks injected faults worse than this is never promoted.")
+
+
+class SegmentSettings(Node):
+    """How interactions are grouped for people."""
+
+    dimensions: list[str] = Field(["queue", "channel", "language"], description="Categories that name a segment.")
+
+
+class ScheduleSettings(Node):
+    """When things run."""
+
+    enabled: bool = Field(
+        True,
+        description="Schedules and sensors start switched on. Also ENABLE_SCHEDULER.",
+    )
+    batch_score_cron: Cron = Field("0 */6 * * *", description="Ends of the scoring windows. Also BATCH_SCORE_CRON.")
+    retrain_cron: Cron = Field("30 2 * * 0", description="When the models are trained again.")
+    timezone: Zone = Field("UTC", description="Zone of the two cron expressions.")
+    first_window: Moment = Field(
+        dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+        description="Rows before this moment are in no scoring window.",
+    )
+    max_windows_per_run: int = Field(28, ge=1, description="Neighbouring windows that one run takes together.")
+
+
+class CheckSettings(Node):
+    """Limits of the asset checks."""
+
+    max_rejected_share: Share = Field(0.05, description="Share of rejected rows beyond which the check warns.")
+    max_anomaly_rate_ratio: float = Field(
+        5, gt=1, description="Anomaly rate, as a multiple of the expected rate, beyond which the check warns."
+    )
+    max_score_shift: Share = Field(
+        0.2,
+        description="Kolmogorov-Smirnov distance between a window's scores and the held-out ones that warns.",
+    )
+
+
+class AlertSettings(Node):
+    """What is told, and where."""
+
+    enabled: bool = Field(True, description="Send alerts. Also ENABLE_ALERTS.")
+    slack_webhook_url: SecretStr | None = Field(
+        None,
+        description="Slack incoming webhook; without it, the console. Environment only: SLACK_WEBHOOK_URL.",
+    )
+    max_age_hours: float | None = Field(
+        None,
+        gt=0,
+        description="Windows that ended longer ago are recorded and not told, so that a backfill is quiet.",
+    )
+    top_interactions: int = Field(5, ge=1, le=10, description="Interactions named in a digest.")
+    links: dict[str, str] = Field(
+        {"Dagster": "http://127.0.0.1:3000/assets/ensemble_scores?partition={window}"},
+        description="Label -> address shown below a digest; {window} stands for the window's key.",
+    )
+    run_link: str | None = Field(
+        "http://127.0.0.1:3000/runs/{run_id}", description="Address of a run's page in messages about failed runs."
+    )
+
+
+class MLflowSettings(Node):
+    """Where models and their runs are kept."""
+
+    tracking_uri: str = Field("sqlite:///data/state/mlflow.db", description="MLflow server, or a database.")
+    artifacts: str | None = Field(
+        "data/state/mlartifacts",
+        description="Artifacts of a new experiment: a folder or s3://; null with an MLflow server that decides itself.",
+    )
+    experiment: str = Field("cx-anomaly-detector", min_length=1, description="Experiment.")
+    registered_model: str = Field("cx-anomaly-detector", min_length=1, description="Registered model.")
+
+
+class PortSettings(Node):
+    """Ports of the user interfaces."""
+
+    api: int = Field(8000, ge=1, le=65_535, description="REST API and dashboard. Also API_PORT.")
+    dagster: int = Field(3000, ge=1, le=65_535, description="Dagster UI.")
+    mlflow: int = Field(5000, ge=1, le=65_535, description="MLflow UI.")
+
+
+def _as_list(entries: object) -> object:
+    """Entries of a named list may come as a map of name to entry; that is how single keys are overridden."""
+    if isinstance(entries, dict):
+        return [{"name": name, **entry} if isinstance(entry, dict) else entry for name, entry in entries.items()]
+    return entries
+
+
+class Settings(Node):
+    """The whole configuration."""
+
+    timezone: Zone = Field("UTC", description="Zone of timestamps that carry none.")
+    paths: PathSettings = Field(default_factory=PathSettings, description="Where files lie.")
+    landing: LandingSettings = Field(default_factory=LandingSettings, description="When a landed file is taken.")
+    sources: Annotated[list[Source], BeforeValidator(_as_list)] = Field(
+        [Source(name="interactions")], min_length=1, description="Kinds of files and how they are read."
+    )
+    interactions: InteractionSettings = Field(default_factory=InteractionSettings, description="What a record is.")
+    features: FeatureSettings = Field(default_factory=FeatureSettings, description="Columns the models see.")
+    preprocessing: PreprocessingSettings = Field(
+        default_factory=PreprocessingSettings, description="From columns to features."
+    )
+    models: Annotated[list[ModelSettings], BeforeValidator(_as_list)] = Field(
+        [
+            IsolationForestModel(name="iforest", algorithm="isolation_forest"),
+            RandomCutForestModel(name="rcf", algorithm="random_cut_forest"),
+        ],
+        min_length=1,
+        description="Members of the ensemble.",
+    )
+    ensemble: EnsembleSettings = Field(
+        default_factory=EnsembleSettings, description="How the models' verdicts become one."
+    )
+    training: TrainingSettings = Field(
+        default_factory=TrainingSettings, description="Which rows train, and the promotion gate."
+    )
+    segments: SegmentSettings = Field(default_factory=SegmentSettings, description="How interactions are grouped.")
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="When things run.")
+    checks: CheckSettings = Field(default_factory=CheckSettings, description="Limits of the asset checks.")
+    alerts: AlertSettings = Field(default_factory=AlertSettings, description="What is told, and where.")
+    mlflow: MLflowSettings = Field(default_factory=MLflowSettings, description="Where models are kept.")
+    ports: PortSettings = Field(default_factory=PortSettings, description="Ports of the user interfaces.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        names = [model.name for model in self.models]
+        reserved = sorted({"ensemble", "both"} & set(names))
+        if reserved:
+            raise ValueError(f"models: the name {reserved[0]} is reserved; choose another")
+        unknown = sorted(set(self.ensemble.weights) - set(names))
+        if unknown:
+            raise ValueError(f"ensemble.weights: no model is named {', '.join(unknown)}; models: {', '.join(names)}")
+        if sum(self.ensemble.weights.get(name, 1.0) for name in names) <= 0:
+            raise ValueError("ensemble.weights: all are 0; at least one model needs a weight above 0")
+        if self.training.start and self.training.end and self.training.start >= self.training.end:
+            raise ValueError(f"training: start {self.training.start} is not before end {self.training.end}")
+        return self
+
+    @cached_property
+    def model_names(self) -> list[str]:
+        """Names of the ensemble's members in their order."""
+        return [model.name for model in self.models]
