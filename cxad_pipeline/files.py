@@ -6,6 +6,7 @@ Belongs here: listing, reading, and writing whole or not at all. Does not belong
 from __future__ import annotations
 
 import datetime as dt
+import glob
 import hashlib
 import os
 import shutil
@@ -61,7 +62,8 @@ class Folder:
 
     def __post_init__(self) -> None:
         if self.is_remote:
-            filesystem, path = fs.FileSystem.from_uri(self.uri.rstrip("/"))
+            path = self.uri.removeprefix("s3://").strip("/")  # as it is; a URI would want spaces and umlauts escaped
+            filesystem = _object_store(path.split("/")[0])
         elif "://" in self.uri:
             raise ValueError(f"{self.uri}: must be a folder or s3://bucket/prefix")
         else:
@@ -114,6 +116,21 @@ class Folder:
         """
         return self.filesystem.open_input_file(self.full_path(relative))
 
+    def open_stream(self, relative: str) -> Any:
+        """Open a file for reading from its beginning; an object store is asked for large pieces, not for each line.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        """
+        return self.filesystem.open_input_stream(self.full_path(relative), compression=None, buffer_size=_BLOCK)
+
+    def size(self, relative: str) -> int | None:
+        """Bytes of a file; None where it is not there."""
+        size = self.filesystem.get_file_info(self.full_path(relative)).size
+        return None if size is None else int(size)
+
     def read(self, relative: str) -> bytes:
         """Content of a file."""
         with self.open(relative) as stream:
@@ -122,7 +139,7 @@ class Folder:
     def sha256(self, relative: str) -> str:
         """SHA-256 of a file's content, in hexadecimal digits."""
         digest = hashlib.sha256()
-        with self.open(relative) as stream:
+        with self.open_stream(relative) as stream:
             while block := stream.read(_BLOCK):
                 digest.update(block)
         return digest.hexdigest()
@@ -159,28 +176,42 @@ class Folder:
     def save_folder(self, relative: str, save: Callable[[Path], None]) -> None:
         """Let `save` fill a local folder and put it in place of what is there.
 
-        A local folder is swapped by renaming. An object store has no such step: its files are replaced one by one.
+        A local folder is swapped by renaming: whoever stops between the two renames leaves the old one beside it, where
+        `local_copy` finds it. An object store has no such step: its files are replaced one by one, then those go that
+        are no more.
         """
         with tempfile.TemporaryDirectory() as scratch:
             if self.is_remote:
                 save(Path(scratch))
-                for file in sorted(Path(scratch).rglob("*")):
-                    if file.is_file():
-                        self._upload(file, f"{relative}/{file.relative_to(scratch).as_posix()}")
+                files = [file for file in sorted(Path(scratch).rglob("*")) if file.is_file()]
+                names = [file.relative_to(scratch).as_posix() for file in files]
+                for file, name in zip(files, names, strict=True):
+                    self._upload(file, f"{relative}/{name}")
+                place = self.below(relative)
+                for stat in place.list():
+                    if stat.path not in names:
+                        place.delete(stat.path)
                 return
-            target = Path(self.full_path(relative))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            new, old = (target.with_name(f".{target.name}.{state}-{os.getpid()}") for state in ("new", "old"))
-            shutil.rmtree(new, ignore_errors=True)
-            new.mkdir()
+        target = Path(self.full_path(relative))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        left = _set_aside(target)
+        new = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
+        old = new.with_name(new.name.replace(".new-", ".old-"))
+        try:
+            new.chmod(0o755)
+            save(new)
+            if target.exists():
+                target.rename(old)
             try:
-                save(new)
-                if target.exists():
-                    target.rename(old)
                 new.rename(target)
-            finally:
-                shutil.rmtree(new, ignore_errors=True)
-                shutil.rmtree(old, ignore_errors=True)
+            except OSError:
+                if old.exists():
+                    old.rename(target)
+                raise
+            for folder in [old, *left]:
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
     @contextmanager
     def local_copy(self, relative: str) -> Iterator[Path]:
@@ -191,11 +222,14 @@ class Folder:
         FileNotFoundError
             If there is nothing at that path.
         """
+        if not self.is_remote:
+            target = Path(self.full_path(relative))
+            found = [target] if target.exists() else _set_aside(target)
+            if found:
+                yield found[-1]
+                return
         if not self.exists(relative):
             raise FileNotFoundError(f"{self.address(relative)}: nothing is there")
-        if not self.is_remote:
-            yield Path(self.full_path(relative))
-            return
         with tempfile.TemporaryDirectory() as scratch:
             fs.copy_files(
                 self.full_path(relative), scratch, source_filesystem=self.filesystem,
@@ -206,3 +240,17 @@ class Folder:
     def _upload(self, file: Path, relative: str) -> None:
         with file.open("rb") as source, self.filesystem.open_output_stream(self.full_path(relative)) as sink:
             shutil.copyfileobj(source, sink, _BLOCK)
+
+
+def _set_aside(target: Path) -> list[Path]:
+    """Old states of a folder that a `save_folder` which was stopped has left, the latest last."""
+    return sorted(target.parent.glob(f".{glob.escape(target.name)}.old-*"), key=lambda path: path.stat().st_mtime)
+
+
+def _object_store(bucket: str) -> Any:
+    """S3, or what `AWS_ENDPOINT_URL` names; a region that the environment does not name is asked of S3."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        region = "us-east-1" if endpoint else fs.resolve_s3_region(bucket)
+    return fs.S3FileSystem(region=region, endpoint_override=endpoint)

@@ -72,7 +72,7 @@ def alerting_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 },
                 partition_key=window.key,
             )
-            context.log.info(f"{window.key}: {record.status}: {record.headline}")
+            context.log.info(f"{window.key}: {record.status}")
         return dg.MaterializeResult(metadata={"windows": len(told)})
 
     return [alert_notifications]

@@ -106,10 +106,15 @@ def _accepted_metadata(found: LandedRows) -> dict[str, object]:
     }
 
 
-def _rejected_metadata(found: LandedRows) -> dict[str, object]:
+def kinds_of(found: LandedRows) -> dict[str, int]:
+    """Number of rejected rows of each kind."""
     counts = pc.value_counts(found.rejected["kind"]).to_pylist()
+    return {entry["values"]: entry["counts"] for entry in counts}
+
+
+def _rejected_metadata(found: LandedRows) -> dict[str, object]:
     return {
         **table_metadata(found.rejected),
-        "kinds": {entry["values"]: entry["counts"] for entry in counts},
+        "kinds": kinds_of(found),
         "first_rows": records_table(found.rejected.slice(0, 10).drop_columns(["record"]).to_pylist()),
     }

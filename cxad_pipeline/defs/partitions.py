@@ -18,7 +18,8 @@ def scoring_windows(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     """The partitions of all assets that are made window by window; the last one is the last that has ended."""
     schedule = settings.schedule
     return dg.TimeWindowPartitionsDefinition(
-        start=schedule.first_window.astimezone(ZoneInfo(schedule.timezone)).replace(tzinfo=None),
+        start=_local(schedule.first_window, schedule.timezone),
+        end=None if schedule.last_window is None else _local(schedule.last_window, schedule.timezone),
         fmt=KEY_FORMAT,
         cron_schedule=schedule.batch_score_cron,
         timezone=schedule.timezone,
@@ -31,36 +32,49 @@ def windows_for(partitions: dg.TimeWindowPartitionsDefinition, keys: Sequence[st
     return [Window(key, span.start.astimezone(dt.UTC), span.end.astimezone(dt.UTC)) for key, span in spans]
 
 
-def ended_windows(partitions: dg.TimeWindowPartitionsDefinition, now: dt.datetime) -> list[Window]:
-    """All windows that have ended by a moment, oldest first."""
-    return windows_for(partitions, partitions.get_partition_keys(current_time=now))
+def ended_windows(
+    partitions: dg.TimeWindowPartitionsDefinition, start: dt.datetime, end: dt.datetime, now: dt.datetime
+) -> list[Window]:
+    """The windows that overlap a period and have ended by now, oldest first.
+
+    Only the period is looked at: hourly windows over years are many, and files speak of few.
+    """
+    # Dagster gives windows that start inside the period; a year back finds the one that the period starts in.
+    keys = partitions.get_partition_keys_in_time_window(dg.TimeWindow(start - dt.timedelta(days=366), end))
+    windows = windows_for(partitions, keys)
+    return [window for window in windows if window.end > start and window.start < end and window.end <= now]
 
 
-def neighbouring_runs(keys: Sequence[str], chosen: Sequence[str], longest: int) -> list[list[str]]:
-    """Chosen windows cut into runs of neighbours, none longer than `longest`: each can be one Dagster run.
+def neighbouring_runs(
+    partitions: dg.TimeWindowPartitionsDefinition, keys: Sequence[str], longest: int
+) -> list[list[str]]:
+    """Windows cut into runs of neighbours, none longer than `longest`: each can be one Dagster run.
 
     Parameters
     ----------
+    partitions
+        Says which windows are neighbours.
     keys
-        All windows in order.
-    chosen
         The windows to take, in any order.
     longest
         Most windows in a run.
     """
-    wanted = set(chosen)
     runs: list[list[str]] = []
-    previous_taken = False
-    for key in keys:
-        if key in wanted:
-            if previous_taken and len(runs[-1]) < longest:
-                runs[-1].append(key)
-            else:
-                runs.append([key])
-        previous_taken = key in wanted
+    previous: Window | None = None
+    for window in sorted(windows_for(partitions, keys), key=lambda window: window.start):
+        if previous is not None and previous.end == window.start and len(runs[-1]) < longest:
+            runs[-1].append(window.key)
+        else:
+            runs.append([window.key])
+        previous = window
     return runs
 
 
 def range_tags(keys: Sequence[str]) -> dict[str, str]:
     """Run tags by which one run takes neighbouring windows together."""
     return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+
+
+def _local(moment: dt.datetime, zone: str) -> dt.datetime:
+    """A moment as the clocks of a zone show it; that is how Dagster takes the limits of partitions."""
+    return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)

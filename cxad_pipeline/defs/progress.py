@@ -23,7 +23,8 @@ class _ProgressHandler(logging.Handler):
         event = meta.get("dagster_event")
         step = str(meta.get("step_key") or "")
         if event is None:
-            if not step or record.levelno < logging.INFO:
+            # Dagster's own remark on steps that will not run follows from the failure above it.
+            if not step or record.levelno < logging.INFO or "Dependencies for step" in record.getMessage():
                 return
             style = "yellow" if record.levelno >= logging.WARNING else "dim"
             self._console.print(f"    {meta.get('orig_message', record.getMessage())}", style=style, markup=False)

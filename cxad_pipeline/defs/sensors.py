@@ -9,8 +9,9 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from cxad_pipeline.alerting import Channel, DeliveryError, FailedStep, RunFailure, run_failure_message
+from cxad_pipeline.defs.failures import step_error
 from cxad_pipeline.defs.ingestion import LANDED_INFERENCE, LANDED_TRAINING
-from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows
+from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows, windows_for
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions.landing import list_landed
 from cxad_pipeline.interactions.landing_index import FileIndex, LandingIndex, files_digest
@@ -50,11 +51,10 @@ def _landing_sensor(
         landed = Folder(settings.paths.inference)
         listing = list_landed(landed, settings, now)
         index = LandingIndex(Folder(settings.paths.storage), landed, readers(settings), settings)
-        windows = ended_windows(partitions, now)
         plan = plan_scoring(
             listing.ready,
             index,
-            windows,
+            lambda start, end: ended_windows(partitions, start, end, now),
             Seen.from_json(context.cursor),
             lambda: time.monotonic() - started > TICK_SECONDS,
         )
@@ -62,10 +62,11 @@ def _landing_sensor(
             context.update_cursor(plan.seen.to_json())
             waiting = f"; {len(listing.unsettled)} may still be written" if listing.unsettled else ""
             return dg.SkipReason(f"{len(listing.ready)} files, none new or changed{waiting}")
-        by_key = {window.key: window for window in windows}
-        files = {key: files_digest(index.files_in_window(listing.ready, by_key[key])) for key in plan.windows}
-        due = [key for key in plan.windows if files[key] != _scored_files(context.instance, key)]
-        runs = neighbouring_runs([window.key for window in windows], due, settings.schedule.max_windows_per_run)
+        # Windows remembered from before the cron expression was changed are no windows any more.
+        windows = windows_for(partitions, [key for key in plan.windows if partitions.has_partition_key(key)])
+        files = {window.key: files_digest(index.files_in_window(listing.ready, window)) for window in windows}
+        due = [key for key in files if files[key] != _scored_files(context.instance, key)]
+        runs = neighbouring_runs(partitions, due, settings.schedule.max_windows_per_run)
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(run_key=_run_key(keys, [files[key] for key in keys]), tags=range_tags(keys))
@@ -125,7 +126,7 @@ def _run_failure_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> d
     ) -> dg.SkipReason | None:
         if not settings.alerts.enabled:
             return dg.SkipReason("alerts are switched off")
-        steps = [FailedStep(event.step_key or "", _innermost(event)) for event in context.get_step_failure_events()]
+        steps = [FailedStep(event.step_key or "", step_error(event)) for event in context.get_step_failure_events()]
         run = context.dagster_run
         link = settings.alerts.run_link
         failure = RunFailure(
@@ -177,14 +178,3 @@ def _landed_event(landed: Folder, entry: FileIndex) -> dg.AssetMaterialization:
         description=entry.path,
         metadata={"file": landed.address(entry.path), "rows": entry.rows, "sha256": entry.sha256},
     )
-
-
-def _innermost(event: dg.DagsterEvent) -> str:
-    """The error that started it: Dagster wraps what a step raises."""
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return data.user_failure_data.description
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message if error is not None else event.message or ""

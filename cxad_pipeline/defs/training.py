@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from cxad_pipeline.defs.checks import contract_check, landing_check_specs, share_rejected_check
-from cxad_pipeline.defs.ingestion import LANDED_TRAINING
+from cxad_pipeline.defs.ingestion import LANDED_TRAINING, kinds_of
 from cxad_pipeline.defs.metadata import OWNERS, lineage, picture, records_table, table_metadata
 from cxad_pipeline.detection.detector import Detector, FeatureSet, Member, assemble, fit_member
 from cxad_pipeline.detection.evaluation import injected_roc_auc, summarize
@@ -106,6 +106,7 @@ def _training_interactions(settings: Settings) -> dg.AssetsDefinition:
             value=rows.rejected,
             metadata={
                 **table_metadata(rows.rejected),
+                "kinds": kinds_of(rows),
                 "first_rows": records_table(rows.rejected.slice(0, 10).drop_columns(["record"]).to_pylist()),
             },
             check_results=[share_rejected_check({"training": rows}, "rejected_training_interactions", settings)],
@@ -255,8 +256,7 @@ def _evaluation_report(settings: Settings) -> dg.AssetsDefinition:
         )
         figures = report_figures(scores)
         files = report.write(Folder(settings.paths.processed), figures)
-        runs = TrainingRuns(settings, context.run_id)
-        report.log(runs, figures)
+        report.log(TrainingRuns(settings, _training_id(context)), figures)
         for file in files:
             context.log.info(f"wrote {file}")
         return dg.MaterializeResult(
@@ -308,7 +308,7 @@ def _champion_model(settings: Settings) -> dg.AssetsDefinition:
         )
         act = versions.promote if verdict.promoted else versions.keep_challenger
         act(settings, challenger.version, verdict.reason)
-        TrainingRuns(settings, context.run_id).tag_parent(
+        TrainingRuns(settings, _training_id(context)).tag_parent(
             {"promotion": "champion" if verdict.promoted else "challenger", "promotion_reason": verdict.reason}
         )
         state = "is champion" if verdict.promoted else "stays challenger"
@@ -325,3 +325,9 @@ def _champion_model(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return champion_model
+
+
+def _training_id(context: dg.AssetExecutionContext) -> str:
+    """The training that the stored detector comes from: this run, or an earlier one when only a part is made again."""
+    event = context.instance.get_latest_materialization_event(dg.AssetKey("ensemble_model"))
+    return str(event.run_id if event is not None else context.run_id)

@@ -19,8 +19,10 @@ from cxad_pipeline.interactions.schema import InteractionSchema
 
 Direction = Literal["high", "low", "within", "rare", "common", "unseen", "missing"]
 
+_PLAIN: tuple[Direction, ...] = ("within", "common")
+
 RARE_SHARE = 0.05
-"""A category in fewer training rows is called rare."""
+"""What fewer training rows have is called rare: a category, or no value at all."""
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,21 @@ class Narrator:
         Returns
         -------
         list
-            By row, greatest share first; columns without a share give no reason.
+            By row, greatest share first; columns without a share give no reason. A value inside its typical range,
+            a common category and a value that is often missing say nothing to a reader: they are told only where a
+            row has no other reason.
         """
-        order = np.argsort(-shares, axis=1, kind="stable")[:, :top]
-        return [
-            [self._reason(row, self._columns[j], float(shares[row, j])) for j in chosen if shares[row, j] > 0]
-            for row, chosen in enumerate(order)
-        ]
+        order = np.argsort(-shares, axis=1, kind="stable")
+        found = []
+        for row, chosen in enumerate(order):
+            reasons = [self._reason(row, self._columns[j], float(shares[row, j])) for j in chosen if shares[row, j] > 0]
+            telling = [reason for reason in reasons if not self._is_plain(reason)]
+            found.append((telling or reasons)[:top])
+        return found
+
+    def _is_plain(self, reason: Reason) -> bool:
+        often_missing = self._typical.missing_shares.get(reason.column, 0.0) >= RARE_SHARE
+        return reason.direction in _PLAIN or (reason.direction == "missing" and often_missing)
 
     def _reason(self, row: int, name: str, share: float) -> Reason:
         typical = self._typical
@@ -214,5 +224,5 @@ def _number(value: float) -> str:
     if abs(value) >= 1e7:
         return f"{value:.3g}"
     if abs(value) >= 100:
-        return f"{value:.0f}"
+        return f"{value:,.0f}"
     return f"{value:.3g}"

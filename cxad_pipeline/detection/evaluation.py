@@ -129,7 +129,8 @@ def inject_faults(table: pa.Table, numeric: Sequence[str], random_state: int) ->
 
     Half of the copies are `extreme`: the metric lies two to six times as far from its median as its 99th percentile
     (or the 1st, below). The other half are `contextual`: the metric takes a value that another row really has, out of
-    the outer tenth of the column, so that it is unusual only together with the rest of its row.
+    the outer tenth of the column, so that it is unusual only together with the rest of its row. Each copy differs from
+    its row in one metric, and always does; whole numbers stay whole, and columns keep their types.
 
     Parameters
     ----------
@@ -150,6 +151,8 @@ def inject_faults(table: pa.Table, numeric: Sequence[str], random_state: int) ->
     ValueError
         If there is no row, or no metric with a spread.
     """
+    if not numeric:
+        raise ValueError("no metric to make faulty: the detector has categories alone")
     if table.num_rows == 0:
         raise ValueError("no rows to inject faults into")
     rng = np.random.default_rng(random_state)
@@ -159,21 +162,18 @@ def inject_faults(table: pa.Table, numeric: Sequence[str], random_state: int) ->
     values = {name: column for name, column in values.items() if len(np.unique(column[~np.isnan(column)])) > 2}
     if not values:
         raise ValueError(f"none of {', '.join(numeric)} has more than two distinct values")
-    names = list(values)
     kinds = np.arange(table.num_rows) % len(FAULTS)
-    column_of = rng.integers(len(names), size=table.num_rows)
-    for index, name in enumerate(names):
-        known = np.sort(values[name][~np.isnan(values[name])])
-        low, median, high = np.percentile(known, [1, 50, 99])
-        extreme = (column_of == index) & (kinds == 0)
-        upward = (high - median) >= (median - low)
-        reach = (high - median if upward else low - median) or known.std()
-        values[name][extreme] = median + rng.uniform(2, 6, extreme.sum()) * reach
-        contextual = (column_of == index) & (kinds == 1)
-        tenth = max(len(known) // 10, 1)
-        values[name][contextual] = rng.choice(known[-tenth:] if upward else known[:tenth], contextual.sum())
-    for name, column in values.items():
-        table = table.set_column(table.column_names.index(name), name, pa.array(column))
+    column_of = rng.integers(len(values), size=table.num_rows)
+    for index, (name, column) in enumerate(values.items()):
+        position = table.column_names.index(name)
+        whole = pa.types.is_integer(table.schema.field(name).type)
+        extreme, contextual = ((column_of == index) & (kinds == kind) for kind in range(len(FAULTS)))
+        faulty = column.copy()
+        faulty[extreme] = _extreme(column, column[extreme], rng, whole=whole)
+        faulty[contextual] = _contextual(column, column[contextual], rng)
+        kept = table[name]
+        replaced = pc.if_else(pa.array(column_of == index), pc.cast(pa.array(faulty), kept.type, safe=False), kept)
+        table = table.set_column(position, table.schema.field(position), replaced)
     return table, kinds
 
 
@@ -212,19 +212,26 @@ def evaluate_labels(scores: Scores, ids: Sequence[str], labels: Mapping[str, str
     ids
         interaction_id of each row; shape (n,).
     labels
-        interaction_id -> kind, for the anomalous rows only.
+        interaction_id -> kind, for the anomalous rows only; an empty kind is no label.
 
     Returns
     -------
     list of KindReport
         For each model, `any` first and then each kind; empty where no row carries a label.
+
+    Raises
+    ------
+    ValueError
+        If every row carries a label: there is nothing to tell them from.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     kinds = np.array([labels.get(row, "") for row in ids], dtype=object)
     labelled = kinds != ""
-    if not labelled.any() or labelled.all():
+    if not labelled.any():
         return []
+    if labelled.all():
+        raise ValueError(f"all {len(kinds):,} rows carry a label; name the anomalous ones alone")
     reports = []
     for name, values in scores_by_model(scores).items():
         flags = scores.flags[name]
@@ -259,6 +266,33 @@ def correlations(scores: Scores) -> tuple[list[str], np.ndarray]:
     matrix = np.eye(len(ranks))
     matrix[np.ix_(spread, spread)] = np.atleast_2d(np.corrcoef(ranks[spread]))
     return list(by_model), matrix
+
+
+def _tail(column: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Sorted values, their median, and how far the longer tail's percentile lies from it, with its sign."""
+    known = np.sort(column[~np.isnan(column)])
+    low, median, high = np.percentile(known, [1, 50, 99])
+    upward = (high - median) >= (median - low)
+    return known, float(median), float((high - median if upward else low - median) or known.std())
+
+
+def _extreme(column: np.ndarray, own: np.ndarray, rng: np.random.Generator, *, whole: bool) -> np.ndarray:
+    _, median, reach = _tail(column)
+    away = rng.uniform(2, 6, len(own)) * reach
+    if whole:
+        # Away from the median: a count that is nearly always 0 would else be rounded back to it.
+        median, away = round(median), np.sign(reach) * np.ceil(np.abs(away))
+    return np.where(median + away == own, median + 2 * away, median + away)
+
+
+def _contextual(column: np.ndarray, own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    known, median, reach = _tail(column)
+    tenth = max(len(known) // 10, 1)
+    outer = known[-tenth:] if reach > 0 else known[:tenth]
+    beyond = outer[outer > median] if reach > 0 else outer[outer < median]
+    drawn = rng.choice(beyond if len(beyond) else outer, len(own))
+    # A row that has the drawn value already takes the column's other end.
+    return np.where(drawn == own, known[0] if reach > 0 else known[-1], drawn)
 
 
 def _floats(table: pa.Table, name: str) -> np.ndarray:

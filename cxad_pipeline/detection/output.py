@@ -76,9 +76,7 @@ def score_table(
     rows = np.arange(table.num_rows) if explain_all else np.flatnonzero(scores.flags[model])
     added["top_reasons"] = pa.array(_reasons(detector, table, rows, model), pa.string())
     added["model_version"] = pa.array([model_version], pa.string()).take(pa.array(np.zeros(table.num_rows, np.int64)))
-    for name in output_columns(detector.member_names, model):
-        table = _set_column(table, name, added[name])
-    return table
+    return _with_columns(table, detector, {name: added[name] for name in output_columns(detector.member_names, model)})
 
 
 def _raw(scores: Scores, name: str) -> np.ndarray:
@@ -97,16 +95,20 @@ def _reasons(detector: Detector, table: pa.Table, rows: np.ndarray, model: str) 
 def _empty(table: pa.Table, names: list[str], model: str, detector: Detector) -> pa.Table:
     types = {f"{name}_{part}": kind for name in names for part, kind in _TYPES.items()}
     types |= {"severity": pa.float64(), "top_reasons": pa.string(), "model_version": pa.string()}
-    for name in output_columns(detector.member_names, model):
-        table = _set_column(table, name, pa.array([], types[name]))
-    return table
+    names = output_columns(detector.member_names, model)
+    return _with_columns(table, detector, {name: pa.array([], types[name]) for name in names})
 
 
 _TYPES = {"score": pa.float64(), "anomaly": pa.int8(), "threshold": pa.float64()}
 
 
-def _set_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
-    """Append a column; an input column of that name, as in a file scored before, gives way."""
-    if name in table.column_names:
-        table = table.drop_columns([name])
-    return table.append_column(name, values)
+def _with_columns(table: pa.Table, detector: Detector, added: dict[str, pa.Array]) -> pa.Table:
+    """Append columns. Scores of an earlier pass give way, also those of models that are not asked for now.
+
+    Left in place they would stand beside the version that did not give them.
+    """
+    earlier = output_columns(detector.member_names)
+    table = table.drop_columns([name for name in earlier if name in table.column_names])
+    for name, values in added.items():
+        table = table.append_column(name, values)
+    return table

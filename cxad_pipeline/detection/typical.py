@@ -37,6 +37,8 @@ class TypicalRanges:
         5th and 95th percentile, (s + 1, k); the last row is that of all rows. NaN where all are missing.
     category_shares
         By category column, the share of training rows of each category.
+    missing_shares
+        By column, the share of training rows without a value.
     """
 
     columns: tuple[str, ...]
@@ -45,6 +47,7 @@ class TypicalRanges:
     low: FloatArray
     high: FloatArray
     category_shares: Mapping[str, Mapping[str, float]]
+    missing_shares: Mapping[str, float]
 
     @classmethod
     def fit(cls, table: Columns, numeric: Sequence[str], categorical: Sequence[str], segments: Sequence[str]) -> Self:
@@ -78,7 +81,9 @@ class TypicalRanges:
             shares[name] = {
                 value: int(count) / table.n_rows for value, count in zip(column.values, counts, strict=True) if count
             }
-        return cls(tuple(numeric), tuple(segments), tuple(keys[index] for index in large), low, high, shares)
+        missing = {name: float(np.isnan(table.numeric(name)).mean()) for name in numeric}
+        missing |= {name: float((table.categories(name).codes < 0).mean()) for name in categorical}
+        return cls(tuple(numeric), tuple(segments), tuple(keys[index] for index in large), low, high, shares, missing)
 
     def of_rows(self, table: Columns) -> npt.NDArray[np.int64]:
         """Row of `low` and `high` that holds for each row of a table, (n,)."""
@@ -100,6 +105,7 @@ class TypicalRanges:
             "low": _nan_to_none(self.low),
             "high": _nan_to_none(self.high),
             "category_shares": {name: dict(shares) for name, shares in self.category_shares.items()},
+            "missing_shares": dict(self.missing_shares),
         }
 
     @classmethod
@@ -119,6 +125,7 @@ class TypicalRanges:
             low=np.array(content["low"], dtype=np.float64).reshape(shape),
             high=np.array(content["high"], dtype=np.float64).reshape(shape),
             category_shares=content["category_shares"],
+            missing_shares=content["missing_shares"],
         )
 
 

@@ -6,6 +6,9 @@ once more, so that a fault in landing can't pass unnoticed.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import pandera.pandas as pandera
 import pyarrow as pa
@@ -53,11 +56,16 @@ def contract_violations(table: pa.Table, schema: InteractionSchema, limit: int =
         pandera_schema(schema, names).validate(frame, lazy=True)
     except SchemaErrors as error:
         cases = error.failure_cases.head(limit)
-        return [
-            f"row {case['index']}, {case['column']} = {case['failure_case']!r}: {case['check']}"
-            for case in cases.to_dict("records")
-        ]
+        return [_in_words(case) for case in cases.to_dict("records")]
     return []
+
+
+def _in_words(case: dict[str, Any]) -> str:
+    if case["check"] == "column_in_dataframe":
+        return f"column {case['failure_case']}: missing"
+    if case["index"] is None or pd.isna(case["index"]):
+        return f"column {case['column']} = {case['failure_case']!r}: {case['check']}"
+    return f"row {int(case['index'])}, {case['column']} = {case['failure_case']!r}: {case['check']}"
 
 
 def _pandera_column(column: Column) -> pandera.Column:
@@ -67,6 +75,8 @@ def _pandera_column(column: Column) -> pandera.Column:
         checks.append(pandera.Check.ge(column.minimum))
     if column.maximum is not None:
         checks.append(pandera.Check.le(column.maximum))
+    if column.type == "float":
+        checks.append(pandera.Check(np.isfinite, name="finite", error="not finite"))
     if column.name == ID:
         checks.append(pandera.Check.str_length(min_value=1))
     return pandera.Column(

@@ -7,9 +7,10 @@ and which column comes from where (`sources`).
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +20,12 @@ from cxad_pipeline.interactions.arrow_schema import ARROW_TYPES
 from cxad_pipeline.interactions.schema import Column
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_CLOCK = r"^(?P<sign>-?)(?P<hours>\d+):(?P<minutes>[0-5]?\d):(?P<seconds>[0-5]?\d(\.\d+)?)$"
+_CLOCK = r"^(?P<sign>-?)(?P<hours>\d+):(?P<minutes>[0-5]?\d):(?P<seconds>[0-5]?\d(?:\.\d+)?)$"
 _ZONE = r"([Zz]|[+-]\d{2}:?\d{2})$"
+# Python's reader takes any sign between date and time; `2026-10-25-0500` would be five in the morning
+_ISO_PARTS = re.compile(r"[0-9W-]{8,10}([Tt ].+)?")
+# whole numbers beyond are not told apart by a float, and Parquet's floats pass through here
+_LARGEST_WHOLE = 2.0**53
 _SCALE = {"seconds": 1.0, "milliseconds": 0.001, "minutes": 60.0, "hours": 3600.0, "percent": 1.0, "fraction": 100.0}
 # Arrow holds microseconds since 1970 in 64 bits, people mean these years; anything else is a fault of the export.
 _YEARS = (dt.datetime(1900, 1, 1, tzinfo=dt.UTC), dt.datetime(2200, 1, 1, tzinfo=dt.UTC))
@@ -49,20 +54,42 @@ def as_text(values: pa.Array) -> pa.Array:
     if pa.types.is_string(values.type):
         return values
     if pa.types.is_floating(values.type):
-        whole = pc.fill_null(pc.equal(values, pc.round(values)), False)
-        # an export that holds a code as 7.0 means 7
-        if pc.all(pc.or_kleene(whole, pc.is_null(values))).as_py() and not pc.any(pc.is_inf(values)).as_py():
-            return pc.cast(pc.cast(values, pa.int64(), safe=False), pa.string())
+        values = pc.cast(values, pa.float64())
+        # an export that holds a code as 7.0 means 7, and an id as 1e16 means its digits
+        whole = pc.and_(pc.equal(values, pc.round(values)), pc.less_equal(pc.abs(values), _LARGEST_WHOLE))
+        digits = pc.cast(pc.cast(pc.if_else(whole, values, None), pa.int64(), safe=False), pa.string())
+        return pc.coalesce(digits, pc.cast(values, pa.string()))
     try:
         return pc.cast(values, pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
 
 
+def as_python(values: pa.Array) -> list[Any]:
+    """Values as Python shows them; a time that Python can't hold is the number that the file has."""
+    try:
+        return list(values.to_pylist())
+    except (OverflowError, ValueError):
+        stored = pa.int32() if pa.types.is_date32(values.type) else pa.int64()
+        return list(values.view(stored).to_pylist())
+
+
 def blank_to_null(texts: pa.Array, missing: Sequence[str]) -> pa.Array:
     """Trim white space and turn the texts that mean "no value" into nulls."""
     trimmed = pc.utf8_trim_whitespace(texts)
     return pc.if_else(pc.is_in(trimmed, value_set=pa.array(list(missing), pa.string())), None, trimmed)
+
+
+def missing_to_null(values: pa.Array, missing: Sequence[str]) -> pa.Array:
+    """Values with nulls where their text means "no value"; what has no type of its own to keep becomes text."""
+    if isinstance(values, pa.DictionaryArray):
+        values = values.dictionary_decode()
+    kind = values.type
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if not (numeric or pa.types.is_temporal(kind) or pa.types.is_boolean(kind)):
+        return blank_to_null(as_text(values), missing)
+    absent = pc.is_in(as_text(values), value_set=pa.array(list(missing), pa.string()))
+    return pc.if_else(absent, pa.scalar(None, kind), values)
 
 
 def to_metric(values: pa.Array, column: Column, *, unit: str | None, decimal: str) -> tuple[pa.Array, list[Fault]]:
@@ -75,7 +102,7 @@ def to_metric(values: pa.Array, column: Column, *, unit: str | None, decimal: st
     column
         The metric.
     unit
-        Unit in the export, None where it is the schema's.
+        Unit in the export, None where it is the schema's. Typed durations carry theirs.
     decimal
         Decimal sign of texts.
     """
@@ -84,15 +111,16 @@ def to_metric(values: pa.Array, column: Column, *, unit: str | None, decimal: st
         return pa.nulls(len(values), ARROW_TYPES[column.type]), [
             _fault(source, column, "not a number", pc.is_valid(values))
         ]
-    if unit == "h:mm:ss":
-        numbers = _clock_seconds(as_text(values))
+    if pa.types.is_duration(values.type):
+        numbers = pc.divide(pc.cast(pc.cast(values, pa.duration("us"), safe=False), pa.int64()), 1e6)
+        expected, unit = "not a duration", None
+    elif unit == "h:mm:ss":
+        texts = as_text(values)
+        numbers = _clock_seconds(pc.replace_substring(texts, ",", ".") if decimal == "," else texts)
         expected = "not a duration h:mm:ss"
     elif pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
         numbers = pc.cast(values, pa.float64(), safe=False)
         expected = "not a number"
-    elif pa.types.is_duration(values.type):
-        numbers = pc.divide(pc.cast(pc.cast(values, pa.duration("us")), pa.int64()), 1e6)
-        expected = "not a duration"
     else:
         texts = as_text(values)
         if decimal == ",":
@@ -108,10 +136,11 @@ def to_metric(values: pa.Array, column: Column, *, unit: str | None, decimal: st
         broken = pc.not_equal(numbers, pc.round(numbers))
         faults.append(_fault(source, column, "not a whole number", broken))
         numbers = pc.if_else(broken, None, numbers)
+        huge = pc.greater(pc.abs(numbers), _LARGEST_WHOLE)
+        faults.append(_fault(source, column, "too large", huge))
+        numbers = pc.if_else(huge, None, numbers)
     outside = np.zeros(len(numbers), bool)
-    plain = np.nan_to_num(
-        numbers.to_numpy(zero_copy_only=False).astype(float), nan=column.minimum or column.maximum or 0.0
-    )
+    plain = numbers.to_numpy(zero_copy_only=False).astype(float)  # NaN, where there is none, is not outside
     if column.minimum is not None:
         outside |= plain < column.minimum
     if column.maximum is not None:
@@ -127,14 +156,19 @@ def to_timestamp(values: pa.Array, column: Column, *, pattern: str | None, zone:
     where they are set forward a time that does not exist means the moment at which they were.
     """
     if pa.types.is_timestamp(values.type):
-        moments = pc.cast(values, pa.timestamp("us", tz=values.type.tz), safe=False)
+        low, high = (pa.scalar(year.replace(tzinfo=dt.UTC if values.type.tz else None)) for year in _YEARS)
+        low, high = (pc.cast(year, pa.timestamp(values.type.unit, values.type.tz)) for year in (low, high))
+        near = pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high))  # others overflow in the cast
+        moments = pc.cast(pc.if_else(near, values, None), pa.timestamp("us", tz=values.type.tz), safe=False)
         moments = moments if values.type.tz else _localize(moments, zone)
         moments = pc.cast(moments, ARROW_TYPES["timestamp"])
     elif pa.types.is_date(values.type):
-        moments = _localize(pc.cast(values, pa.timestamp("us")), zone)
+        days = pc.cast(pc.cast(values, pa.date32()), pa.int32())
+        low_day, high_day = (year.date().toordinal() - dt.date(1970, 1, 1).toordinal() for year in _YEARS)
+        near = pc.and_(pc.greater_equal(days, low_day), pc.less_equal(days, high_day))
+        moments = _localize(pc.cast(pc.if_else(near, values, None), pa.timestamp("us")), zone)
     elif pattern is not None:
-        parsed = pc.strptime(as_text(values), format=pattern, unit="us", error_is_null=True)
-        moments = pc.cast(parsed, ARROW_TYPES["timestamp"]) if parsed.type.tz else _localize(parsed, zone)
+        moments = _patterned(as_text(values), pattern, zone)
     else:
         moments = _iso(as_text(values), zone)
     low, high = (pa.scalar(year, ARROW_TYPES["timestamp"]) for year in _YEARS)
@@ -163,7 +197,7 @@ def apply_codes(
 
 def _fault(values: pa.Array, column: Column, reason: str, rows: pa.Array) -> Fault:
     mask = np.asarray(pc.fill_null(rows, False).to_numpy(zero_copy_only=False), bool)
-    return Fault(mask, lambda row: f"{column.name} = {values[row].as_py()!r}: {reason}")
+    return Fault(mask, lambda row: f"{column.name} = {as_python(values.slice(row, 1))[0]!r}: {reason}")
 
 
 def _numbers(texts: pa.Array) -> pa.Array:
@@ -182,6 +216,33 @@ def _localize(moments: pa.Array, zone: str) -> pa.Array:
     return pc.cast(localized, ARROW_TYPES["timestamp"])
 
 
+def _patterned(texts: pa.Array, pattern: str, zone: str) -> pa.Array:
+    """Texts of a strptime format.
+
+    Arrow's parser is fast, but takes the 31st of February for the 3rd of March and knows no %f. What it reads counts
+    where writing it again gives the same text; Python's parser decides on the rest.
+    """
+    parsed = pc.strptime(texts, format=pattern, unit="us", error_is_null=True)
+    if parsed.type.tz is None:
+        again = pc.strftime(pc.cast(parsed, pa.timestamp("s"), safe=False), format=pattern)
+        settled = pc.fill_null(pc.equal(again, texts), False).to_numpy(zero_copy_only=False)
+        moments = _localize(pc.if_else(pa.array(settled), parsed, None), zone)
+    else:
+        settled = np.zeros(len(texts), bool)
+        moments = pa.nulls(len(texts), ARROW_TYPES["timestamp"])
+    rest = np.flatnonzero(~settled & texts.is_valid().to_numpy(zero_copy_only=False))
+    if len(rest) == 0:
+        return moments
+
+    def parse(text: str) -> dt.datetime:
+        return dt.datetime.strptime(text, pattern)
+
+    read = _each(texts.take(pa.array(rest)), parse, zone)
+    position = np.full(len(texts), -1)
+    position[rest] = np.arange(len(rest))
+    return pc.coalesce(moments, read.take(pa.array(position, mask=position < 0)))
+
+
 def _iso(texts: pa.Array, zone: str) -> pa.Array:
     """ISO 8601 texts, each with or without a zone."""
     zoned = pc.match_substring_regex(texts, _ZONE)
@@ -190,20 +251,29 @@ def _iso(texts: pa.Array, zone: str) -> pa.Array:
         without = _localize(pc.cast(pc.if_else(zoned, None, texts), pa.timestamp("us")), zone)
     except pa.ArrowInvalid:
         # One bad value fails the whole cast and does not say which; this path finds it.
-        return pa.array([_iso_one(text, zone) for text in texts.to_pylist()], ARROW_TYPES["timestamp"])
+        return _each(texts, _iso_one, zone)
     return pc.coalesce(with_zone, without)
 
 
-def _iso_one(text: str | None, zone: str) -> dt.datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=ZoneInfo(zone), fold=0)
-    try:
-        return moment.astimezone(dt.UTC)
-    except OverflowError:
-        return None
+def _iso_one(text: str) -> dt.datetime:
+    if not _ISO_PARTS.fullmatch(text):
+        raise ValueError(f"not an ISO 8601 time: {text}")
+    return dt.datetime.fromisoformat(text.upper())
+
+
+def _each(texts: pa.Array, parse: Callable[[str], dt.datetime], zone: str) -> pa.Array:
+    """Texts read one by one; those that `parse` refuses are null, those without a zone are in `zone`."""
+    naive: list[dt.datetime | None] = []
+    aware: list[dt.datetime | None] = []
+    for text in texts.to_pylist():
+        moment = None
+        if text is not None:
+            try:
+                moment = parse(text)
+                moment = moment.astimezone(dt.UTC) if moment.tzinfo else moment
+            except (ValueError, OverflowError):
+                moment = None
+        naive.append(moment if moment and not moment.tzinfo else None)
+        aware.append(moment if moment and moment.tzinfo else None)
+    localized = _localize(pa.array(naive, pa.timestamp("us")), zone)
+    return pc.coalesce(pa.array(aware, ARROW_TYPES["timestamp"]), localized)

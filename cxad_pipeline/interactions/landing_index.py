@@ -21,6 +21,7 @@ from cxad_pipeline.settings import Settings
 
 _FORMAT = 1
 _LANDED = b"landed"
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class FileIndex:
     rows: int
     spans: np.ndarray
 
+    @property
+    def period(self) -> tuple[dt.datetime, dt.datetime]:
+        """The period that holds all rows; both ends are the same where there are none."""
+        if len(self.spans) == 0:
+            return _EPOCH, _EPOCH
+        first, last = int(self.spans[0, 0]), int(self.spans[-1].sum())
+        return _EPOCH + dt.timedelta(minutes=first), _EPOCH + dt.timedelta(minutes=last)
+
     def touches(self, window: Window) -> bool:
         """Whether a row of the file, accepted or rejected, lies in a window."""
         first, count = self.spans[:, 0], self.spans[:, 1]
@@ -52,7 +61,14 @@ class FileIndex:
 
     def windows(self, windows: Sequence[Window]) -> list[str]:
         """Keys of the windows that the file touches."""
-        return [window.key for window in windows if self.touches(window)]
+        if len(self.spans) == 0 or not windows:
+            return []
+        first, after = self.spans[:, 0], self.spans.sum(axis=1)
+        starts = np.array([_minute(window.start) for window in windows])
+        ends = np.array([_minute(window.end) for window in windows])
+        last = np.searchsorted(first, ends) - 1  # the last run of minutes that begins before the window ends
+        touched = (last >= 0) & (after[np.maximum(last, 0)] > starts)
+        return [window.key for window, hit in zip(windows, touched, strict=True) if hit]
 
 
 class LandingIndex:
@@ -81,7 +97,10 @@ class LandingIndex:
         name = f"{_digest(self._landed.address(stat.path))[:32]}.json"
         key = [stat.path, stat.size, stat.modified.isoformat(), self._reading]
         if self._cache.exists(name):
-            entry = json.loads(self._cache.read(name))
+            try:
+                entry = json.loads(self._cache.read(name))
+            except ValueError:
+                entry = {"key": None}  # damaged; it is made again
             if entry["key"] == key:
                 spans = np.array(entry["spans"], np.int64).reshape(-1, 2)
                 return FileIndex(stat.path, entry["sha256"], entry["rows"], spans)

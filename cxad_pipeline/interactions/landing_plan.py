@@ -6,6 +6,7 @@ cursors and run requests, which carry the answer.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class LandingPlan:
 def plan_scoring(
     files: Sequence[FileStat],
     index: LandingIndex,
-    windows: Sequence[Window],
+    windows_in: Callable[[dt.datetime, dt.datetime], Sequence[Window]],
     seen: Seen,
     out_of_time: Callable[[], bool] = lambda: False,
 ) -> LandingPlan:
@@ -82,12 +83,12 @@ def plan_scoring(
         The settled files.
     index
         Says which minutes a file touches.
-    windows
-        All ended windows in order of time.
+    windows_in
+        The ended windows that overlap a period, in order of time.
     seen
         Memory of the last look.
     out_of_time
-        Asked before each file that must be searched; files after a yes are left for the next look.
+        Asked before each file; those after a yes are left for the next look.
     """
     now = Seen({path: entry for path, entry in seen.files.items() if any(stat.path == path for stat in files)})
     wanted: set[str] = set()
@@ -98,14 +99,15 @@ def plan_scoring(
             complete = False
             break
         entry, before = index.of(stat), seen.files.get(stat.path)
+        touched = entry.windows(windows_in(*entry.period))
         if before is not None and before.sha256 == entry.sha256:
+            # windows that have ended since belong to the memory too: they are stale once the file changes
+            now.files[stat.path] = SeenFile(entry.sha256, entry.rows, touched)
             continue
-        touched = entry.windows(windows)
         changed[stat.path] = touched
         wanted.update(touched, before.windows if before else ())
         now.files[stat.path] = SeenFile(entry.sha256, entry.rows, touched)
-    known = [window.key for window in windows if window.key in wanted]
-    return LandingPlan(known, changed, now, complete)
+    return LandingPlan(sorted(wanted), changed, now, complete)
 
 
 @dataclass(frozen=True)

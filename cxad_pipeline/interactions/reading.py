@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,8 @@ from cxad_pipeline.interactions.sources import (
 BATCH_ROWS = 50_000
 # One field this long is an unclosed quote that swallows the file, not a value.
 csv.field_size_limit(1 << 20)
+# how `surrogateescape` writes a byte that is no text
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True)
@@ -63,25 +67,34 @@ def read_file(
     Raises
     ------
     SourceError
-        If the file as a whole can't be read: header, encoding, damaged compression or Parquet.
+        If the file, or the rest of it, can't be read: header, damaged compression or Parquet. The rows before the
+        damage have been given by then.
     """
+    for batch, malformed in _batches(folder, file, reader, on_bytes):
+        converted = reader.convert(file, batch)
+        if malformed:
+            rejected = pa.concat_tables([converted.rejected, _malformed_table(file, malformed)])
+            converted = ConvertedBatch(converted.table, converted.accepted, rejected.sort_by("source_line"))
+        yield converted
+
+
+def _batches(
+    folder: Folder, file: str, reader: SourceReader, on_bytes: Callable[[int], None] | None
+) -> Iterator[tuple[RawBatch, list[MalformedRow]]]:
     try:
-        if file.endswith(".parquet"):
+        if file.lower().endswith(".parquet"):
             for batch in _read_parquet(folder, file, reader, on_bytes):
-                yield reader.convert(file, batch)
-            return
-        for batch, malformed in _read_csv(folder, file, reader, on_bytes):
-            converted = reader.convert(file, batch)
-            if malformed:
-                rejected = pa.concat_tables([converted.rejected, _malformed_table(file, malformed)])
-                converted = ConvertedBatch(converted.table, converted.accepted, rejected.sort_by("source_line"))
-            yield converted
+                yield batch, []
+        else:
+            yield from _read_csv(folder, file, reader, on_bytes)
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{file}: not text in {error.encoding} ({error.reason}); set sources.{reader.source.name}.encoding"
         ) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise SourceError(f"{file}: damaged or incomplete gzip file ({error}); land it again") from error
+    except csv.Error as error:
+        raise SourceError(f"{file}: the header is not CSV ({error})") from error
     except pa.ArrowInvalid as error:
         raise SourceError(f"{file}: damaged file ({error}); land it again") from error
 
@@ -92,7 +105,12 @@ def _read_parquet(
     with folder.open(file) as stream:
         if stream.size() == 0:
             return
-        parquet = pq.ParquetFile(stream)
+        try:
+            parquet = pq.ParquetFile(stream)
+        except OSError as error:
+            if "AWS Error" in str(error):
+                raise
+            raise SourceError(f"{file}: damaged file ({error}); land it again") from error
         reader.check_header(file, parquet.schema_arrow.names)
         total, first = parquet.metadata.num_rows, 1
         for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
@@ -106,50 +124,109 @@ def _read_parquet(
 def _read_csv(
     folder: Folder, file: str, reader: SourceReader, on_bytes: Callable[[int], None] | None
 ) -> Iterator[tuple[RawBatch, list[MalformedRow]]]:
-    with folder.open(file) as raw:
-        binary: Any = gzip.GzipFile(fileobj=raw) if file.endswith(".gz") else raw
-        text = io.TextIOWrapper(binary, encoding=reader.source.encoding, newline="")
-        records = csv.reader(text, delimiter=reader.source.delimiter)
+    with folder.open_stream(file) as raw:
+        binary: Any = gzip.GzipFile(fileobj=raw) if file.lower().endswith(".gz") else raw
+        # Bytes that are no text in this encoding cost their row, not the file.
+        text = io.TextIOWrapper(binary, encoding=reader.source.encoding, errors="surrogateescape", newline="")
+        lines = _Lines(text)
+        records = csv.reader(lines, delimiter=reader.source.delimiter)
         header = _next_header(records)
         if header is None:
             return
+        if lines.undecodable():
+            raise SourceError(
+                f"{file}: the header is not text in {reader.source.encoding}; set sources.{reader.source.name}.encoding"
+            )
         reader.check_header(file, header)
-        width = len(header)
         rows: list[list[str]] = []
-        lines: list[int] = []
+        places: list[int] = []
         malformed: list[MalformedRow] = []
-        start = records.line_num + 1
+        damage: Exception | None = None
         while True:
+            lines.begin()
+            start = lines.number
             try:
                 row = next(records)
+                reason = f"{len(row)} fields where the header has {len(header)}" if len(row) != len(header) else ""
             except StopIteration:
                 break
             except csv.Error as error:
-                malformed.append(MalformedRow(start, f"not a CSV record: {error}", ""))
-                start = records.line_num + 1
-                continue
-            if len(row) == width:
+                row, reason = [""], f"not a CSV record: {error}"
+            except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+                damage = error  # the rows before it are good
+                if begun := lines.text(reader.source.encoding):
+                    malformed.append(MalformedRow(start, "the file is damaged within this record", begun))
+                break
+            if lines.undecodable():
+                reason = f"not text in {reader.source.encoding}; set sources.{reader.source.name}.encoding"
+            if not reason:
                 rows.append(row)
-                lines.append(start)
+                places.append(start)
             elif row:
-                reason = f"{len(row)} fields where the header has {width}"
-                malformed.append(MalformedRow(start, reason, reader.source.delimiter.join(row)))
-            start = records.line_num + 1
+                # A quote that is never closed swallows the lines below: only the first one is given up.
+                malformed.append(MalformedRow(start, reason, lines.text(reader.source.encoding, 1)))
+                lines.again_from_second()
             if len(rows) + len(malformed) == BATCH_ROWS:
-                yield _raw_batch(header, rows, lines), malformed
-                rows, lines, malformed = [], [], []
+                yield _raw_batch(header, rows, places), malformed
+                rows, places, malformed = [], [], []
                 if on_bytes is not None:
                     on_bytes(raw.tell())
         if rows or malformed:
-            yield _raw_batch(header, rows, lines), malformed
+            yield _raw_batch(header, rows, places), malformed
         if on_bytes is not None:
             on_bytes(raw.tell())
+        if damage is not None:
+            raise damage
 
 
-def _next_header(records: Any) -> list[str] | None:
+class _Lines:
+    """Lines of a text for `csv.reader`, with those of the current record at hand, to be read again if need be."""
+
+    def __init__(self, text: Iterable[str]) -> None:
+        self._text = iter(text)
+        self._again: deque[str] = deque()
+        self._record: list[str] = []
+        self.number = 1
+        """Number of the line on which the current record begins."""
+        self._undecodable = False
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._text)
+        self._record.append(line)
+        if not line.isascii() and _UNDECODABLE.search(line):
+            self._undecodable = True
+        return line
+
+    def begin(self) -> None:
+        """Begin a record."""
+        self.number += len(self._record)
+        self._record.clear()
+        self._undecodable = False
+
+    def undecodable(self) -> bool:
+        """Whether the record holds bytes that are no text in the file's encoding."""
+        return self._undecodable
+
+    def text(self, encoding: str, limit: int | None = None) -> str:
+        """The record's lines as they were read, bytes that are no text written as \\x.."""
+        text = "".join(self._record[:limit]).rstrip("\r\n")
+        if not _UNDECODABLE.search(text):
+            return text
+        return text.encode(encoding, "surrogateescape").decode(encoding, "backslashreplace")
+
+    def again_from_second(self) -> None:
+        """Give the record's lines again, but for the first."""
+        self._again.extendleft(reversed(self._record[1:]))
+        del self._record[1:]
+
+
+def _next_header(records: Iterator[list[str]]) -> list[str] | None:
     for row in records:
         if row:
-            return [name.strip() for name in row]
+            return [name.strip().strip("\ufeff") for name in row]
     return None
 
 

@@ -133,20 +133,15 @@ INFERENCE_SAMPLE = SimulationConfig(
 )
 
 
-def write_samples(folder: Path | str) -> None:
-    """Write the committed samples and their labels below `folder`, the repository's `data` folder."""
-    folder = Path(folder)
-    write_simulation(
-        TRAINING_SAMPLE,
-        folder / "input" / "training" / "mock_train.csv",
-        folder / "labels" / "mock_train_labels.csv",
-    )
-    write_simulation(
-        INFERENCE_SAMPLE,
-        folder / "input" / "inference" / "mock_inference.csv",
-        folder / "labels" / "mock_inference_labels.csv",
-        folder / "labels" / "mock_inference_incidents.csv",
-    )
+def write_samples(folder: Path | str) -> list[str]:
+    """Write the committed samples and their labels below `folder`, the repository's `data` folder; give their paths."""
+    inputs, labels = Path(folder, "input"), Path(folder, "labels")
+    training, training_labels = inputs / "training" / "mock_train.csv", labels / "mock_train_labels.csv"
+    inference, inference_labels = inputs / "inference" / "mock_inference.csv", labels / "mock_inference_labels.csv"
+    incidents = labels / "mock_inference_incidents.csv"
+    write_simulation(TRAINING_SAMPLE, training, training_labels)
+    write_simulation(INFERENCE_SAMPLE, inference, inference_labels, incidents)
+    return [str(path) for path in (training, training_labels, inference, inference_labels, incidents)]
 
 
 @contextmanager

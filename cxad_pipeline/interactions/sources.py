@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import math
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from cxad_pipeline.interactions.arrow_schema import ARROW_TYPES, arrow_field
 from cxad_pipeline.interactions.conversion import (
     Fault,
     apply_codes,
+    as_python,
     as_text,
     blank_to_null,
+    missing_to_null,
     to_metric,
     to_timestamp,
 )
@@ -45,8 +48,11 @@ REJECTED_SCHEMA = pa.schema(
         pa.field("record", pa.string(), nullable=False),
     ]
 )
-"""Rejected rows. `kind` is malformed (not a record, or not a file), contract (a value is refused), dropped (no
-interaction, by a rule of the source) or duplicate (a later row has the same id); `record` is the row as JSON."""
+"""Rejected rows.
+
+`kind` is malformed (not a record), unreadable (not a file, or no more of it can be read), contract (a value is
+refused), dropped (no interaction, by a rule of the source) or duplicate (a later row has the same id). `record` is the
+row as JSON; for malformed rows it is the text of the line."""
 
 
 class SourceError(ValueError):
@@ -112,6 +118,12 @@ class SourceReader:
                 f"source {source.name}: {', '.join(unknown)} is no column of the schema; "
                 f"add it to interactions.extra_columns (known: {', '.join(schema.names)})"
             )
+        reserved = sorted(set(schema.names) & set(PROVENANCE))
+        if reserved:
+            raise SourceError(f"interactions.extra_columns: the name {reserved[0]} is taken; choose another")
+        lacking = [name for name in schema.required if source.columns and name not in source.columns]
+        if lacking:
+            raise SourceError(f"source {source.name}: {' and '.join(lacking)} has no origin; add it under its columns")
 
     def check_header(self, file: str, header: Sequence[str]) -> None:
         """Refuse a file that lacks what the source needs.
@@ -119,11 +131,11 @@ class SourceReader:
         Raises
         ------
         SourceError
-            If a column is named twice, a mapped column is absent, or interaction_id or timestamp has no origin.
+            If a column is named twice, or one is absent that the source needs.
         """
         twice = sorted({name for name in header if list(header).count(name) > 1})
         if twice:
-            raise SourceError(f"{file}: the header names {', '.join(twice)} more than once")
+            raise SourceError(f"{file}: the header names {', '.join(map(repr, twice))} more than once")
         absent = [name for name in self.needed if name not in header]
         if absent:
             raise SourceError(
@@ -163,16 +175,15 @@ class SourceReader:
         fields += [pa.field(SOURCE_FILE, pa.string()), pa.field(SOURCE_LINE, pa.int64())]
         table = pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
         dropped = self._dropped(batch)
-        rejected = [_row(table, batch, row, "dropped", reason) for row, reason in dropped.items()]
-        broken = _any(faults, n)
-        for row in np.flatnonzero(broken):
-            if int(row) not in dropped:
-                reason = "; ".join(fault.describe(int(row)) for fault in faults if fault.rows[row])
-                rejected.append(_row(table, batch, int(row), "contract", reason))
-        rejected.sort(key=lambda entry: entry[SOURCE_LINE])
-        accepted = ~broken
+        accepted = ~_any(faults, n)
         accepted[list(dropped)] = False
-        return ConvertedBatch(table, accepted, pa.Table.from_pylist(rejected, REJECTED_SCHEMA))
+        verdicts: list[tuple[str, str]] = []
+        for row in map(int, np.flatnonzero(~accepted)):
+            if row in dropped:
+                verdicts.append(("dropped", dropped[row]))
+            else:
+                verdicts.append(("contract", "; ".join(fault.describe(row) for fault in faults if fault.rows[row])))
+        return ConvertedBatch(table, accepted, _rejected(table, batch, np.flatnonzero(~accepted), verdicts))
 
     def _mapping(self, column: Column, batch: RawBatch) -> ColumnMapping | None:
         if self.source.columns:
@@ -187,7 +198,8 @@ class SourceReader:
         self, column: Column, mapping: ColumnMapping, file: str, batch: RawBatch
     ) -> tuple[pa.Array, list[Fault]]:
         values = _gather(mapping, file, batch)
-        if pa.types.is_string(values.type) or column.type == "string":
+        values = missing_to_null(values, mapping.missing)
+        if pa.types.is_string(values.type) or column.type == "string" or mapping.codes:
             values = blank_to_null(as_text(values), mapping.missing)
             values, faults = apply_codes(values, column, mapping.codes, mapping.other, strict=mapping.strict)
         else:
@@ -258,7 +270,7 @@ def _gather(mapping: ColumnMapping, file: str, batch: RawBatch) -> pa.Array:
     if mapping.constant is not None:
         return pa.repeat(pa.scalar(mapping.constant, pa.string()), n)
     if mapping.columns is not None:
-        parts = [pc.utf8_trim_whitespace(as_text(batch.columns[name])) for name in mapping.columns]
+        parts = [blank_to_null(as_text(batch.columns[name]), mapping.missing) for name in mapping.columns]
         return pc.binary_join_element_wise(*parts, " ", null_handling="emit_null")
     pieces: list[pa.Array] = []
     for text, name, _, _ in string.Formatter().parse(mapping.template or ""):
@@ -268,7 +280,7 @@ def _gather(mapping: ColumnMapping, file: str, batch: RawBatch) -> pa.Array:
         elif name == "line":
             pieces.append(pc.cast(pa.array(batch.lines, pa.int64()), pa.string()))
         elif name:
-            pieces.append(pc.utf8_trim_whitespace(as_text(batch.columns[name])))
+            pieces.append(blank_to_null(as_text(batch.columns[name]), mapping.missing))
     return pc.binary_join_element_wise(*pieces, "", null_handling="emit_null")
 
 
@@ -283,17 +295,33 @@ def _missing(column: Column) -> Callable[[int], str]:
     return lambda _row: f"{column.name}: missing"
 
 
-def _row(table: pa.Table, batch: RawBatch, row: int, kind: str, reason: str) -> dict[str, Any]:
-    def value(name: str) -> Any:
-        return table[name][row].as_py() if name in table.column_names else None
+def _rejected(table: pa.Table, batch: RawBatch, rows: np.ndarray, verdicts: Sequence[tuple[str, str]]) -> pa.Table:
+    """The given rows in `REJECTED_SCHEMA`, with a kind and a reason each."""
+    if len(rows) == 0:
+        return REJECTED_SCHEMA.empty_table()
+    chosen = pa.array(rows, pa.int64())
+    values = {name: as_python(column.take(chosen)) for name, column in batch.columns.items()}
+    records = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    place = table.select([SOURCE_FILE, SOURCE_LINE]).take(chosen)
+    known = {name: table[name].take(chosen) for name in (ID, TIMESTAMP) if name in table.column_names}
+    return pa.table(
+        [
+            pa.array([kind for kind, _ in verdicts], pa.string()),
+            pa.array([reason for _, reason in verdicts], pa.string()),
+            place[SOURCE_FILE],
+            place[SOURCE_LINE],
+            known.get(ID, pa.nulls(len(rows), pa.string())),
+            known.get(TIMESTAMP, pa.nulls(len(rows), ARROW_TYPES["timestamp"])),
+            pa.array([as_json(record) for record in records], pa.string()),
+        ],
+        schema=REJECTED_SCHEMA,
+    )
 
-    record = {name: values[row].as_py() for name, values in batch.columns.items()}
-    return {
-        "kind": kind,
-        "reason": reason,
-        SOURCE_FILE: value(SOURCE_FILE),
-        SOURCE_LINE: value(SOURCE_LINE),
-        ID: value(ID),
-        FILED_UNDER: value(TIMESTAMP),
-        "record": json.dumps(record, default=str, ensure_ascii=False),
+
+def as_json(record: Mapping[str, Any]) -> str:
+    """A row as JSON; what JSON has no form for, such as NaN and bytes, is written as text."""
+    plain = {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
     }
+    return json.dumps(plain, default=str, ensure_ascii=False)

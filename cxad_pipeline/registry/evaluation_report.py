@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ class EvaluationReport:
             if rows:
                 processed.write(f"{name}.csv", _as_csv(rows))
                 written.append(processed.address(f"{name}.csv"))
+            else:
+                processed.delete(f"{name}.csv")  # of an earlier detector
         return written
 
     def log(self, runs: TrainingRuns, figures: Mapping[str, Figure]) -> None:
@@ -88,8 +91,9 @@ class EvaluationReport:
             metrics = summary.metrics() | {"injected_roc_auc": self.roc_auc[summary.name]}
             for report in self.labelled:
                 if report.model == summary.name:
-                    metrics[f"recall_{report.kind}"] = report.recall
-                    metrics[f"label_roc_auc_{report.kind}"] = report.roc_auc
+                    kind = re.sub(r"[^\w\-. :/]", "_", report.kind, flags=re.ASCII)  # what MLflow allows in a name
+                    metrics[f"recall_{kind}"] = report.recall
+                    metrics[f"label_roc_auc_{kind}"] = report.roc_auc
                     if report.precision is not None:
                         metrics["precision"] = report.precision
             runs.log_to_child(summary.name, metrics)
@@ -137,7 +141,11 @@ def evaluate(
     """
     labelled: list[KindReport] = []
     if labels is not None:
-        labelled = evaluate_labels(scores, rows[ID].to_pylist(), read_labels(labels))
+        kinds = read_labels(labels)
+        try:
+            labelled = evaluate_labels(scores, rows[ID].to_pylist(), kinds)
+        except ValueError as error:
+            raise LabelsError(f"{labels}: {error}") from error
         if not labelled:
             raise LabelsError(f"{labels}: names none of the {rows.num_rows:,} rows that are evaluated")
     return EvaluationReport(summarize(scores), injected_roc_auc(detector, rows, random_state), labelled)
@@ -149,17 +157,20 @@ def read_labels(path: str) -> dict[str, str]:
     Raises
     ------
     LabelsError
-        If the file is missing or lacks a column.
+        If the file is missing, is no CSV, or lacks a column.
     """
     file = Path(path)
     if not file.is_file():
         raise LabelsError(f"{path}: no such file of labels")
-    with file.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        absent = [name for name in (ID, "kind") if name not in (reader.fieldnames or [])]
-        if absent:
-            raise LabelsError(f"{path}: no column {', '.join(absent)}; labels need {ID} and kind")
-        return {row[ID]: row["kind"] for row in reader}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            absent = [name for name in (ID, "kind") if name not in (reader.fieldnames or [])]
+            if absent:
+                raise LabelsError(f"{path}: no column {', '.join(absent)}; labels need {ID} and kind")
+            return {row[ID]: row["kind"] or "" for row in reader}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LabelsError(f"{path}: no CSV in UTF-8 ({error})") from error
 
 
 def _rounded(value: Any) -> Any:

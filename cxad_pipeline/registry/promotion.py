@@ -11,6 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+# Limits are inclusive, also where a difference of two decimal figures is a hair off.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -62,10 +65,13 @@ def decide(challenger: Candidate, champion_roc_auc: float | None, *, min_auc: fl
         The reason names the figure and its limit.
     """
     auc = challenger.roc_auc
-    if not math.isfinite(auc) or auc < min_auc:
+    if challenger.rows <= 0:
+        return Verdict(False, "there are no held-out rows to judge it by")
+    if not math.isfinite(auc) or auc < min_auc - _ROUNDING:
         return Verdict(False, f"ranks injected faults with ROC-AUC {auc:.3f}, below training.min_auc {min_auc:g}")
     limit = _share_limit(challenger)
-    if abs(challenger.flagged_share - challenger.expected_share) > limit:
+    distance = abs(challenger.flagged_share - challenger.expected_share)
+    if not math.isfinite(distance) or distance > limit + _ROUNDING:
         return Verdict(
             False,
             f"flags {challenger.flagged_share:.2%} of {challenger.rows:,} held-out rows, where the threshold promises "
@@ -73,7 +79,9 @@ def decide(challenger: Candidate, champion_roc_auc: float | None, *, min_auc: fl
         )
     if champion_roc_auc is None:
         return Verdict(True, f"first version; ROC-AUC {auc:.3f} on injected faults")
-    if auc < champion_roc_auc - max_auc_loss:
+    if math.isnan(champion_roc_auc):
+        return Verdict(True, f"ROC-AUC {auc:.3f} on injected faults; the champion's can't be measured")
+    if auc < champion_roc_auc - max_auc_loss - _ROUNDING:
         return Verdict(
             False,
             f"ranks injected faults with ROC-AUC {auc:.3f}, the champion with {champion_roc_auc:.3f} on the same rows; "
@@ -85,4 +93,4 @@ def decide(challenger: Candidate, champion_roc_auc: float | None, *, min_auc: fl
 def _share_limit(candidate: Candidate) -> float:
     """Four standard errors of a share, and half a per cent for ties and for members that vote."""
     share = candidate.expected_share
-    return 4 * math.sqrt(share * (1 - share) / max(candidate.rows, 1)) + 0.005
+    return 4 * math.sqrt(share * (1 - share) / candidate.rows) + 0.005

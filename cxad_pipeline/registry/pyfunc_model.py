@@ -9,12 +9,14 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from cxad_pipeline.detection.config import ENSEMBLE
 from cxad_pipeline.detection.detector import Detector
-from cxad_pipeline.detection.output import output_columns, score_table
+from cxad_pipeline.detection.output import UnknownModelError, output_columns, score_table
+from cxad_pipeline.detection.tables import TableError
 
 
 class DetectorModel(PythonModel):  # type: ignore[misc]  # MLflow's base is untyped here
@@ -42,12 +44,21 @@ class DetectorModel(PythonModel):  # type: ignore[misc]  # MLflow's base is unty
         -------
         DataFrame
             The columns that scoring adds; shape (n, ...).
+
+        Raises
+        ------
+        MlflowException
+            If there is no such model, or a number column holds something else; the server answers 400.
         """
         del context
         options = params or {}
         model = str(options.get("model", ENSEMBLE))
-        table = pa.Table.from_pandas(model_input, preserve_index=False)
-        scored = score_table(self._detector, table, model=model, explain_all=bool(options.get("explain", False)))
+        try:
+            table = pa.Table.from_pandas(model_input, preserve_index=False)
+            scored = score_table(self._detector, table, model=model, explain_all=bool(options.get("explain", False)))
+        except (TableError, UnknownModelError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            # MLflow's server tells the caller the text of its own exception alone.
+            raise MlflowException.invalid_parameter_value(str(error)) from error
         names = output_columns(self._detector.member_names, model)
         return scored.select([name for name in names if name != "model_version"]).to_pandas()
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from cxad_pipeline import __version__
 from cxad_pipeline.settings import Settings
@@ -52,10 +54,12 @@ class TrainingRuns:
 
     def experiment_id(self) -> str:
         """The experiment, made when it is not there."""
-        client, config = self.client(), self.settings.mlflow
-        experiment = client.get_experiment_by_name(config.experiment)
-        if experiment is None:
-            return str(client.create_experiment(config.experiment, artifact_location=_artifact_uri(config.artifacts)))
+        config = self.settings.mlflow
+        with answering(self.settings) as client:
+            experiment = client.get_experiment_by_name(config.experiment)
+            if experiment is None:
+                location = _artifact_uri(config.artifacts)
+                return str(client.create_experiment(config.experiment, artifact_location=location))
         if experiment.lifecycle_stage == "deleted":
             raise RegistryError(
                 f"the MLflow experiment {config.experiment!r} is deleted; restore it "
@@ -137,9 +141,9 @@ class TrainingRuns:
 
 def mlflow_client(settings: Settings) -> MlflowClient:
     """A client of the configured tracking server and model registry."""
-    quiet_mlflow()
     from mlflow import MlflowClient
 
+    quiet_mlflow()  # after the import, which sets up MLflow's own logging
     uri = tracking_uri(settings)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
@@ -153,11 +157,41 @@ def quiet_mlflow() -> None:
 
 
 def tracking_uri(settings: Settings) -> str:
-    """The tracking server; the folder of an SQLite file is made, since SQLite does not."""
+    """The tracking server; the folder of an SQLite file is made, since SQLite does not.
+
+    User and password of a server go to the two variables that MLflow reads: it quotes addresses in its errors.
+    """
     uri = settings.mlflow.tracking_uri
+    if uri.startswith(("http://", "https://")):
+        parts = urlsplit(uri)
+        if parts.username is not None:
+            os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+        return public_uri(uri)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
     return uri
+
+
+def public_uri(uri: str) -> str:
+    """An address without user and password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+@contextmanager
+def answering(settings: Settings) -> Iterator[MlflowClient]:
+    """A client for the block; MLflow's own failures become one RegistryError that names the server."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield mlflow_client(settings)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise RegistryError(
+            f"MLflow ({public_uri(settings.mlflow.tracking_uri)}) does not answer: {error}; "
+            "check that it runs, and mlflow.tracking_uri"
+        ) from error
 
 
 def log_metrics(metrics: Mapping[str, float]) -> None:
@@ -187,7 +221,12 @@ def log_dataset(frame: pd.DataFrame, *, name: str, source: str, digest: str, con
     import mlflow
     from mlflow.data.pandas_dataset import from_pandas
 
-    mlflow.log_input(from_pandas(frame, source=source, name=name, digest=digest[:32]), context=context)
+    with warnings.catch_warnings():
+        # Two hints that do not apply: a folder is a folder, and missing values are in the table's own schema.
+        warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")
+        warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
+        dataset = from_pandas(frame, source=source, name=name, digest=digest[:32])
+    mlflow.log_input(dataset, context=context)
     mlflow.set_tag("cxad.dataset_sha256", digest)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.ipc
 
 from cxad_pipeline.detection.detector import Detector, FeatureSet
 from cxad_pipeline.registry.tracking import log_dataset
@@ -29,18 +29,35 @@ def held_out_rows(table: pa.Table, features: FeatureSet) -> pa.Table:
 
 
 def rows_digest(table: pa.Table) -> str:
-    """SHA-256 of a table's columns and values, independent of how its memory is cut into chunks."""
+    """SHA-256 of a table's columns and values.
+
+    It depends on names, types, values, their order and which are missing; not on how the table's memory is cut into
+    chunks, nor on what lies in memory behind a missing value.
+    """
     digest = hashlib.sha256()
-    for name in table.column_names:
-        values = table[name]
-        digest.update(f"{name}:{values.type}:{len(values)};".encode())
-        digest.update(pc.is_null(values).combine_chunks().to_numpy(zero_copy_only=False).tobytes())
-        for chunk in pa.table({name: values}).combine_chunks().to_batches(max_chunksize=1 << 16):
-            sink = pa.BufferOutputStream()
-            with pa.ipc.new_stream(sink, chunk.schema.remove_metadata()) as writer:
-                writer.write_batch(pa.RecordBatch.from_arrays(chunk.columns, schema=chunk.schema.remove_metadata()))
-            digest.update(sink.getvalue())
+    for name, values in zip(table.column_names, table.columns, strict=True):
+        missing, lengths, content = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+        for chunk in values.chunks:
+            missing.update(chunk.is_null().to_numpy(zero_copy_only=False).tobytes())
+            fixed_width = _fixed_width(chunk)
+            if fixed_width is None:
+                texts = pc.fill_null(pc.cast(chunk, pa.large_string()), "")
+                lengths.update(pc.binary_length(texts).to_numpy().tobytes())
+                content.update("".join(texts.to_pylist()).encode())
+            else:
+                content.update(pc.fill_null(fixed_width, 0).to_numpy(zero_copy_only=False).tobytes())
+        parts = (part.hexdigest() for part in (missing, lengths, content))
+        digest.update(json.dumps([name, str(values.type), len(values), *parts]).encode())
     return digest.hexdigest()
+
+
+def _fixed_width(chunk: pa.Array) -> pa.Array | None:
+    """The chunk as numbers; None for text."""
+    if pa.types.is_timestamp(chunk.type):
+        return pc.cast(chunk, pa.int64())
+    if pa.types.is_boolean(chunk.type):
+        return pc.cast(chunk, pa.int8())
+    return chunk if pa.types.is_integer(chunk.type) or pa.types.is_floating(chunk.type) else None
 
 
 def log_training_rows(table: pa.Table, source: str, context: str) -> None:

@@ -11,8 +11,15 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxad_pipeline.detection.detector import Detector
-from cxad_pipeline.registry.tracking import RegistryError, mlflow_client, quiet_mlflow, tracking_uri
+from cxad_pipeline.detection.detector import Detector, DetectorFormatError
+from cxad_pipeline.registry.tracking import (
+    RegistryError,
+    answering,
+    mlflow_client,
+    public_uri,
+    quiet_mlflow,
+    tracking_uri,
+)
 from cxad_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -94,34 +101,46 @@ def load(settings: Settings, alias_or_version: str = CHAMPION) -> RegisteredDete
     if entry is None:
         raise RegistryError(
             f"no {alias_or_version} of {settings.mlflow.registered_model} in MLflow "
-            f"({_public(tracking_uri(settings))}): train one first, with `cxad train` or the training job in Dagster"
+            f"({public_uri(settings.mlflow.tracking_uri)}): train one first, with `cxad train` or the training job "
+            "in Dagster"
         )
-    source = f"models:/{settings.mlflow.registered_model}/{entry.version}/artifacts/{_DETECTOR}"
-    uri = tracking_uri(settings)
+    # The address of the logged model itself: `models:/` is resolved by MLflow's global registry, not by this client.
+    source = str(entry.source)
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            folder = download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=uri, registry_uri=uri)
-        except (MlflowException, OSError) as error:
+            logged = mlflow_client(settings).get_logged_model(source.removeprefix("models:/"))
+            source = f"{logged.artifact_location.rstrip('/')}/artifacts/{_DETECTOR}"
+            folder = download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=tracking_uri(settings))
+            detector = Detector.load(Path(folder))
+        except (MlflowException, OSError, DetectorFormatError) as error:
+            what = str(error).replace(f"{scratch}/", "")
             raise RegistryError(
                 f"version {entry.version} of {settings.mlflow.registered_model} is registered, but its artifacts at "
-                f"{source} can't be read ({error}); check mlflow.artifacts, or train again"
+                f"{source} can't be read ({what}); check mlflow.artifacts, or train again"
             ) from error
-        return RegisteredDetector(Detector.load(Path(folder)), str(entry.version), str(entry.run_id))
+    return RegisteredDetector(detector, str(entry.version), str(entry.run_id))
 
 
 def find(settings: Settings, alias_or_version: str) -> Any | None:
-    """The entry of a version by its alias or number; None where there is none."""
+    """The entry of a version by its alias or number; None where there is none.
+
+    Raises
+    ------
+    RegistryError
+        If MLflow can't be reached.
+    """
     from mlflow.exceptions import MlflowException
 
-    client, name = mlflow_client(settings), settings.mlflow.registered_model
-    try:
-        if alias_or_version.isdigit():
-            return client.get_model_version(name, alias_or_version)
-        return client.get_model_version_by_alias(name, alias_or_version)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+    name = settings.mlflow.registered_model
+    with answering(settings) as client:
+        try:
+            if alias_or_version.isdigit():
+                return client.get_model_version(name, alias_or_version)
+            return client.get_model_version_by_alias(name, alias_or_version)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
 
 
 def promote(settings: Settings, version: str, reason: str) -> None:
@@ -130,7 +149,9 @@ def promote(settings: Settings, version: str, reason: str) -> None:
     client.set_model_version_tag(name, version, "promotion", "champion")
     client.set_model_version_tag(name, version, "promotion_reason", reason)
     client.set_registered_model_alias(name, CHAMPION, version)
-    client.delete_registered_model_alias(name, CHALLENGER)
+    challenger = find(settings, CHALLENGER)
+    if challenger is not None and str(challenger.version) == version:  # another training may have registered since
+        client.delete_registered_model_alias(name, CHALLENGER)
 
 
 def keep_challenger(settings: Settings, version: str, reason: str) -> None:
@@ -141,17 +162,17 @@ def keep_challenger(settings: Settings, version: str, reason: str) -> None:
 
 
 def _signature(detector: Detector) -> Any:
+    """Columns and parameters of the registered model; every column may be missing.
+
+    Numbers are `any` and not `double`, because MLflow refuses an int64 column where a double is asked for, and pandas
+    reads counts, and seconds without a fraction, as int64. The detector itself refuses what is no number.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
 
     config = detector.config
-    columns = [ColSpec("double", name, required=False) for name in config.numeric]
+    columns = [ColSpec(AnyType(), name, required=False) for name in config.numeric]
     columns += [ColSpec("string", name, required=False) for name in config.categorical]
     params = ParamSchema([ParamSpec("model", "string", "ensemble"), ParamSpec("explain", "boolean", False)])
     return ModelSignature(inputs=Schema(columns), params=params)
-
-
-def _public(uri: str) -> str:
-    """An address without user and password."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

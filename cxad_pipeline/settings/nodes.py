@@ -10,7 +10,15 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 
 def _known_zone(name: str) -> str:
@@ -23,6 +31,8 @@ def _known_zone(name: str) -> str:
 
 def _cron(expression: str) -> str:
     try:
+        if len(expression.split()) != 5:
+            raise CronSimError("Wrong number of fields")
         CronSim(expression, dt.datetime(2026, 1, 1))
     except CronSimError as error:
         raise ValueError(f"must be a cron expression of five fields, such as '0 */6 * * *' ({error})") from error
@@ -36,6 +46,8 @@ def _utc(moment: object) -> object:
             moment = dt.datetime.fromisoformat(moment)
         except ValueError as error:
             raise ValueError("must be an ISO 8601 date or time, such as 2026-10-12T06:00") from error
+    if isinstance(moment, int | float):
+        raise ValueError("must be an ISO 8601 date or time, such as 2026-10-12T06:00")
     if isinstance(moment, dt.date) and not isinstance(moment, dt.datetime):
         moment = dt.datetime.combine(moment, dt.time())
     if isinstance(moment, dt.datetime):
@@ -43,6 +55,14 @@ def _utc(moment: object) -> object:
     return moment
 
 
+def _location(path: str) -> str:
+    scheme, found, bucket = path.partition("://")
+    if not path.strip() or (found and (scheme != "s3" or not bucket.strip("/"))):
+        raise ValueError("must be a folder or s3://bucket/prefix")
+    return path
+
+
+Location = Annotated[str, AfterValidator(_location)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_utc)]
@@ -54,4 +74,15 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 class Node(BaseModel):
     """A branch of the tree: unknown keys are refused and nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_flag_as_number(cls, given: object) -> object:
+        """Python takes true for 1; in a configuration file it is a slip."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                raise ValueError(f"{name} = {value!r}: must not be true or false; put a text in quotes")
+        return given

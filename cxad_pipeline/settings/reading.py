@@ -5,13 +5,16 @@ configuration file or configuration from the environment.
 
 Environment variables win over the file. A key is overridden by its path in capitals with two underscores between
 levels: `CXAD_MODELS__IFOREST__THRESHOLD_PERCENTILE=98.5`; entries of the lists `models` and `sources` are addressed by
-their name; whole lists and maps are given as JSON.
+their name. A list, a map or a whole section is given as JSON and stands for all that the file says there; `null` is no
+value. A variable that is empty counts as not set.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,12 +23,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cxad_pipeline.settings.tree import Settings
 
@@ -42,6 +40,11 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "API_PORT": ("ports", "api"),
 }
 _TAGS = ("isolation_forest", "random_cut_forest")
+# how pydantic's locations name the members of a union, and its messages what they want
+_UNION_BRANCH = re.compile(r"^(literal\[|constrained-|function-)")
+_OUR_WORDS = re.compile(r"^(Input|String|List|Value) should ")
+# faults that concern several sections begin with the key that they are about
+_ROOT_FAULT = re.compile(r"^[a-z_.]+: ")
 
 
 class SettingsError(ValueError):
@@ -70,7 +73,7 @@ def load_settings(path: str | Path | None = None, **overrides: Any) -> Settings:
     """
     named = os.environ.get(CONFIG_VARIABLE)
     file = Path(path or named or DEFAULT_CONFIG)
-    _check_file(file, "named by CXAD_CONFIG" if named and not path else "run from the project's folder")
+    content = _content(file, "named by CXAD_CONFIG" if named and not path else "run from the project's folder")
 
     class Sources(BaseSettings):
         """Merges the sources; `Settings` validates the result, so that the tree itself stays a plain model."""
@@ -86,14 +89,14 @@ def load_settings(path: str | Path | None = None, **overrides: Any) -> Settings:
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, _Environment(settings_cls), _File(settings_cls, file)
+            return init_settings, _FileAndEnvironment(settings_cls, content, str(file))
 
     merged = Sources(**overrides).model_extra or {}
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         order = {key: list(merged[key]) for key in NAMED_LISTS if isinstance(merged.get(key), dict)}
-        raise SettingsError(_explain(error, file, order)) from None
+        raise SettingsError(_explain(error, file, order, overrides)) from None
 
 
 def environment_paths() -> dict[str, tuple[str, ...]]:
@@ -109,12 +112,12 @@ def environment_paths() -> dict[str, tuple[str, ...]]:
     SettingsError
         If a variable with our prefix names no section.
     """
-    found = {variable: path for variable, path in ALIASES.items() if variable in os.environ}
+    found = {variable: path for variable, path in ALIASES.items() if os.environ.get(variable)}
     for variable in sorted(os.environ):
-        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
+        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE or not os.environ[variable]:
             continue
         path = tuple(variable.removeprefix(PREFIX).lower().split("__"))
-        if path[0] not in Settings.model_fields:
+        if path[0] not in Settings.model_fields or "" in path:
             known = ", ".join(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)
             raise SettingsError(
                 f"environment variable {variable}: no such key (allowed: {CONFIG_VARIABLE}, and {known}, "
@@ -125,62 +128,107 @@ def environment_paths() -> dict[str, tuple[str, ...]]:
     return found
 
 
-class _Environment(PydanticBaseSettingsSource):
-    """Environment variables as a tree."""
+class _FileAndEnvironment(PydanticBaseSettingsSource):
+    """The file's tree, its named lists turned into maps, with the environment's values put in their places."""
+
+    def __init__(self, settings_cls: type[BaseSettings], content: Mapping[str, Any], file: str) -> None:
+        super().__init__(settings_cls)
+        self._content, self._file = content, file
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         """Satisfy the interface; `__call__` builds the whole tree at once."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        tree: dict[str, Any] = {}
-        for variable, path in sorted(environment_paths().items(), key=lambda item: len(item[1])):
-            branch = tree
-            for key in path[:-1]:
-                branch = branch.setdefault(key, {})
-                if not isinstance(branch, dict):
-                    raise SettingsError(
-                        f"environment variable {variable}: another variable sets {key} as a whole; use one of the two"
-                    )
-            branch[path[-1]] = _value(variable, os.environ[variable])
-            if len(path) == 1:
-                tree[path[0]] = _by_name(path[0], tree[path[0]], f"environment variable {variable}")
+        tree: dict[str, Any] = {
+            key: _by_name(key, value, self._file) for key, value in copy.deepcopy(dict(self._content)).items()
+        }
+        paths = environment_paths()
+        for key in NAMED_LISTS:
+            if key not in tree and any(path[0] == key for path in paths.values()):
+                entries = [entry.model_dump() for entry in Settings.model_fields[key].default]
+                tree[key] = _by_name(key, entries, self._file)
+        whole: dict[tuple[str, ...], str] = {}
+        ours = sorted((item for item in paths.items() if item[0] not in ALIASES), key=lambda item: len(item[1]))
+        shared = [item for item in paths.items() if item[0] in ALIASES]
+        for variable, path in [*ours, *shared]:
+            if variable in ALIASES and path[:1] in whole and path[1] in tree[path[0]]:
+                continue  # the name with our prefix wins
+            _put(tree, variable, path, whole)
         return tree
 
 
-class _File(YamlConfigSettingsSource):
-    """The YAML file, its named lists turned into maps, so that the environment can override one key of one entry."""
+def _put(tree: dict[str, Any], variable: str, path: tuple[str, ...], whole: dict[tuple[str, ...], str]) -> None:
+    """Set one variable's value; `whole` collects the keys that variables set to a map or list."""
+    place = f"environment variable {variable}"
+    value = _value(variable, path)
+    branch = tree
+    for depth, key in enumerate(path[:-1], start=1):
+        name = _spelled(branch, key)
+        if depth == 2 and path[0] in NAMED_LISTS and name not in branch:
+            names = ", ".join(map(str, branch))
+            raise SettingsError(f"{place}: {path[0]} has no entry named {key} (allowed: {names})")
+        if branch.get(name) is None:
+            branch[name] = {}
+        branch = branch[name]
+        if not isinstance(branch, dict):
+            where = ".".join(path[:depth])
+            raise SettingsError(f"{place}: {where} is set to {type(branch).__name__}; it has no keys below it")
+    branch[_spelled(branch, path[-1])] = _by_name(path[0], value, place) if len(path) == 1 else value
+    if isinstance(value, dict | list):
+        whole[path] = variable
 
-    def __call__(self) -> dict[str, Any]:
-        return {
-            str(key): _by_name(str(key), value, str(self.yaml_file_path)) for key, value in super().__call__().items()
-        }
+
+def _spelled(branch: Mapping[str, Any], key: str) -> str:
+    """The key as the file spells it: variables are in capitals, and so do not tell `Dagster` from `dagster`."""
+    return next((name for name in branch if str(name).lower() == key), key)
 
 
-def _check_file(file: Path, origin: str) -> None:
+class _OneKeyLoader(yaml.SafeLoader):
+    """YAML in which a key that comes twice in a map is an error: the second one would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make a map of a node, unless it repeats a key."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1 and key != "<<"), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice} comes twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _content(file: Path, origin: str) -> dict[str, Any]:
     if not file.is_file():
         raise SettingsError(f"{file}: no such configuration file ({origin}); name one by {CONFIG_VARIABLE}")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.load(file.read_text(encoding="utf-8"), _OneKeyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise SettingsError(f"{file}: not valid YAML: {error}") from error
     if not isinstance(content, dict | None):
         raise SettingsError(f"{file}: must be a map of keys to values, such as 'timezone: UTC'")
+    content = {str(key): value for key, value in (content or {}).items()}
     for section, key in SECRETS:
-        if isinstance((content or {}).get(section), dict) and (content or {})[section].get(key):
+        if isinstance(content.get(section), dict) and content[section].get(key):
             variable = next(name for name, path in ALIASES.items() if path == (section, key))
             raise SettingsError(f"{file}: {section}.{key} is a secret; set it by the environment variable {variable}")
+    return content
 
 
-def _value(variable: str, text: str) -> object:
-    if text in ("null", ""):
+def _value(variable: str, path: tuple[str, ...]) -> object:
+    text = os.environ[variable]
+    if text == "null":
         return None
     if text[0] not in "[{":
         return text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
+        if _may_hold_secret(path):
+            raise SettingsError(f"environment variable {variable}: not JSON") from None  # the cause quotes the text
         raise SettingsError(f"environment variable {variable}: not JSON: {text!r}") from error
+
+
+def _may_hold_secret(path: Sequence[str]) -> bool:
+    return any(tuple(path)[: len(secret)] == secret[: len(path)] for secret in SECRETS)
 
 
 def _by_name(key: str, entries: object, place: str) -> object:
@@ -196,30 +244,54 @@ def _by_name(key: str, entries: object, place: str) -> object:
     return dict(zip(names, entries, strict=True))
 
 
-def _explain(error: ValidationError, file: Path, order: Mapping[str, list[str]]) -> str:
+def _explain(error: ValidationError, file: Path, order: Mapping[str, list[str]], overrides: Mapping[str, Any]) -> str:
     """One line a fault: place, key, value, what is allowed."""
-    variables = environment_paths()
-    lines = []
+    lines: dict[str, list[str]] = {}
     for fault in error.errors(include_url=False):
-        path = [str(part) for part in fault["loc"] if part not in _TAGS]
+        location, given, kind = fault["loc"], fault["input"], fault["type"]
+        message = fault["msg"].removeprefix("Value error, ")
+        path = [str(part) for part in location if part not in _TAGS and not _UNION_BRANCH.match(str(part))]
         if len(path) > 1 and path[0] in order and path[1].isdigit():
             path[1] = order[path[0]][int(path[1])]
-        key = ".".join(path)
-        place = str(file)
-        for variable, where in variables.items():
-            if path[: len(where)] == list(where) or (list(where[: len(path)]) == path and fault["type"] == "missing"):
-                place = f"environment variable {variable}"
-        given = fault["input"]
-        secret = any(tuple(path[:2]) == where for where in SECRETS)
-        value = "" if secret or fault["type"] == "missing" or isinstance(given, dict | BaseModel) else f" = {given!r}"
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            allowed = _allowed_keys(fault["loc"][:-1])
+        if not path and _ROOT_FAULT.match(message):
+            key, message = message.split(": ", 1)
+            path = key.split(".")
+        if kind in ("union_tag_invalid", "union_tag_not_found"):
+            given = given.get("algorithm") if isinstance(given, dict) else given
+            path, message = [*path, "algorithm"], f"must be {' or '.join(_TAGS)}"
+            kind = "missing" if kind == "union_tag_not_found" else kind
+        elif kind == "extra_forbidden":
+            allowed = _allowed_keys(location[:-1])
             close = difflib.get_close_matches(path[-1], allowed, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             message = f"no such key{hint} (allowed: {', '.join(allowed)})"
-        lines.append(f"{place}: {key}{value}: {message}" if key else f"{place}: {message}")
-    return "\n".join(lines)
+        elif kind in ("model_type", "model_attributes_type", "dict_type"):
+            message = "must be a map of keys to values"
+        message = _OUR_WORDS.sub("must ", message)
+        hidden = kind == "missing" or _may_hold_secret(path) or isinstance(given, dict | BaseModel)
+        key = ".".join(path) + ("" if hidden else f" = {given!r}")
+        place = _place(path, file, overrides)
+        lines.setdefault(f"{place}: {key}" if path else place, []).append(message)
+    return "\n".join(f"{where}: {', or '.join(dict.fromkeys(messages))}" for where, messages in lines.items())
+
+
+def _place(path: Sequence[str], file: Path, overrides: Mapping[str, Any]) -> str:
+    """Where the value at a path comes from, or the values below it."""
+    branch: Any = overrides
+    for key in path:
+        branch = branch.get(key, overrides) if isinstance(branch, Mapping) else branch
+        if branch is overrides:
+            break
+    if branch is not overrides:
+        return "given in code"
+    below = []
+    for variable, where in environment_paths().items():
+        shared = [part.lower() for part in path[: len(where)]]
+        if shared == list(where):
+            return f"environment variable {variable}"
+        if shared == list(where[: len(path)]) and path:
+            below.append(variable)
+    return f"{file} with environment variable {', '.join(below)}" if below else str(file)
 
 
 def _allowed_keys(location: Sequence[int | str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
+import datetime as dt
+import string
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -43,6 +44,31 @@ class ColumnMapping(Node):
             raise ValueError("strict needs codes, and no other")
         return self
 
+    @field_validator("template")
+    @classmethod
+    def _fields_are_named(cls, value: str | None) -> str | None:
+        try:
+            names = [name for _, name, _, _ in string.Formatter().parse(value or "") if name is not None]
+        except ValueError as error:
+            raise ValueError(f"must be text with {{column}} in it ({error})") from error
+        if not all(names):
+            raise ValueError("must name a column of the export between { and }")
+        return value
+
+    @field_validator("format")
+    @classmethod
+    def _whole_date(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        sample = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
+        try:
+            read = dt.datetime.strptime(sample.strftime(value), value)
+        except ValueError as error:
+            raise ValueError(f"must be a strptime format, such as '%d.%m.%Y %H:%M' ({error})") from error
+        if read.date() != sample.date():
+            raise ValueError("must hold year, month and day, such as '%d.%m.%Y %H:%M'")
+        return value
+
 
 class DropRule(Node):
     """Rows of the export that are no interactions; they are kept among the rejected rows with this reason."""
@@ -54,7 +80,7 @@ class DropRule(Node):
     @field_validator("equals", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
+        return [value] if isinstance(value, str | int | float) else value
 
 
 class Source(Node):
@@ -78,9 +104,16 @@ class Source(Node):
     @classmethod
     def _known_encoding(cls, value: str) -> str:
         try:
-            codecs.lookup(value)
-        except LookupError as error:
+            "".encode(value)  # knows text encodings only, unlike codecs.lookup
+        except (LookupError, UnicodeError) as error:
             raise ValueError("must be a text encoding known to Python, such as utf-8 or cp1252") from error
+        return value
+
+    @field_validator("delimiter")
+    @classmethod
+    def _separates(cls, value: str) -> str:
+        if value in '"\r\n':
+            raise ValueError("must not be a quote or a line break")
         return value
 
 
@@ -95,3 +128,11 @@ class ExtraColumn(Node):
     maximum: float | None = Field(None, description="Largest allowed value.")
     bad_direction: Literal["high", "low"] | None = Field(None, description="Which end is bad for the customer.")
     label: str = Field("", description="The column in words.")
+
+    @model_validator(mode="after")
+    def _sensible_range(self) -> ExtraColumn:
+        if self.type == "string" and (self.minimum is not None or self.maximum is not None):
+            raise ValueError("minimum and maximum are for numbers")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum:g} is above maximum {self.maximum:g}")
+        return self

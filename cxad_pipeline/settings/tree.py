@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from cxad_pipeline.settings.nodes import Cron, Moment, Name, Node, Percentile, Share, Zone
+from cxad_pipeline.settings.nodes import Cron, Location, Moment, Name, Node, Percentile, Share, Zone
 from cxad_pipeline.settings.sources import ExtraColumn, Source
 
 
@@ -25,10 +25,10 @@ class InteractionSettings(Node):
 class PathSettings(Node):
     """Where files lie: folders, or s3://bucket/prefix. Relative folders are below the working directory."""
 
-    training: str = Field("data/input/training", description="Landed files to train on.")
-    inference: str = Field("data/input/inference", description="Landed files to score.")
-    storage: str = Field("data/storage", description="What the assets keep: Parquet, models, alert records.")
-    processed: str = Field("data/processed", description="What people open: CSV exports and figures.")
+    training: Location = Field("data/input/training", description="Landed files to train on.")
+    inference: Location = Field("data/input/inference", description="Landed files to score.")
+    storage: Location = Field("data/storage", description="What the assets keep: Parquet, models, alert records.")
+    processed: Location = Field("data/processed", description="What people open: CSV exports and figures.")
     dagster_home: str = Field(
         "data/state/dagster", description="Dagster's own state, a local folder; the variable DAGSTER_HOME wins."
     )
@@ -167,6 +167,9 @@ class ScheduleSettings(Node):
         dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
         description="Rows before this moment are in no scoring window.",
     )
+    last_window: Moment | None = Field(
+        None, description="Rows from this moment on are in no scoring window; for data sets that have an end."
+    )
     max_windows_per_run: int = Field(28, ge=1, description="Neighbouring windows that one run takes together.")
 
 
@@ -270,6 +273,10 @@ class Settings(Node):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        extra = [column.name for column in self.interactions.extra_columns]
+        twice = sorted({name for name in extra if extra.count(name) > 1})
+        if twice:
+            raise ValueError(f"interactions.extra_columns: named twice: {', '.join(twice)}")
         names = [model.name for model in self.models]
         reserved = sorted({"ensemble", "both"} & set(names))
         if reserved:

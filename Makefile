@@ -1,0 +1,84 @@
+# Every target sets up what it needs. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CONFIG ?= $(CXAD_CONFIG)
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+ifneq ($(CONFIG),)
+export CXAD_CONFIG = $(CONFIG)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup install lock train evaluate serve batch batch-iforest batch-rcf test lint bench clean \
+        docker-up docker-down workflow up
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv from the lock file
+
+setup: install ## The same as install
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "installing into $(VENV) (once; a minute or two)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: ## Write requirements.lock again from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file requirements.lock
+
+workflow: install ## Train, evaluate, score the sample, export, alert: the whole pipeline once
+	@$(BIN)/cxad workflow
+
+train: install ## Train, evaluate, register, promote
+	@$(BIN)/cxad train
+
+evaluate: install ## The evaluation report of the latest detector, with the labels of the training sample
+	@$(BIN)/cxad evaluate --labels data/labels/mock_train_labels.csv
+
+batch: install ## Score all landed files with the ensemble
+	@$(BIN)/cxad score
+
+batch-iforest: install ## Score all landed files, export the Isolation Forest alone
+	@$(BIN)/cxad score --model iforest
+
+batch-rcf: install ## Score all landed files, export the Random Cut Forest alone
+	@$(BIN)/cxad score --model rcf
+
+up: install ## Dagster UI (3000) and MLflow UI (5000); Ctrl-C stops both
+	@$(BIN)/cxad up
+
+serve: install ## The REST API: not in this version; says what serves the champion until then
+	@echo "The REST API is not part of this version. MLflow's own server can serve the champion until then:"
+	@echo "  MLFLOW_TRACKING_URI=sqlite:///data/state/mlflow.db $(BIN)/mlflow models serve \\"
+	@echo "    --model-uri models:/cx-anomaly-detector@champion --env-manager local --port 8000"
+	@exit 1
+
+test: install ## All tests
+	@$(BIN)/pytest -n 2
+
+lint: install ## Ruff, mypy, import floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: install ## Benchmarks, as ratios against a peer in the same run
+	@$(BIN)/python benchmarks/rcf_speed.py
+
+docker-up: ## Start the services of docker-compose.yml
+	docker compose up --build --detach
+
+docker-down: ## Stop them
+	docker compose down
+
+clean: ## Remove what was made: data of runs, state, caches; keep .venv and landed files
+	rm -rf data/processed data/storage data/state data/technion .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache build cxad_pipeline.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,192 @@
+"""Training and scoring from a terminal, and the table that sums them up."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from cxad_pipeline.cli.instance import Materialized, run_job
+from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows
+from cxad_pipeline.files import Folder
+from cxad_pipeline.interactions.landing import list_landed
+from cxad_pipeline.interactions.landing_index import LandingIndex
+from cxad_pipeline.interactions.sources import readers
+from cxad_pipeline.settings import Settings
+
+console = Console(stderr=True, highlight=False)
+
+
+class NothingToScoreError(RuntimeError):
+    """No landed file touches a window that has ended; the message says where files are expected."""
+
+
+@dataclass
+class ScoringTotals:
+    """What scoring came to, over all its runs."""
+
+    windows: int = 0
+    rows_in: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    scored: int = 0
+    anomalies: int = 0
+    model_version: str = ""
+    files: list[str] = field(default_factory=list)
+
+    def add(self, made: Sequence[Materialized]) -> None:
+        """Count what a run has made."""
+        for item in made:
+            value = item.metadata
+            if item.asset == "raw_interactions":
+                self.windows += 1
+                self.rows_in += int(value["rows_in"])
+            elif item.asset == "rejected_interactions":
+                self.rejected.update(value["kinds"])
+            elif item.asset == "ensemble_scores":
+                self.scored += int(value["dagster/row_count"])
+                self.anomalies += int(value["anomalies"])
+                self.model_version = str(value["model_version"])
+            elif item.asset == "anomaly_export" and value["dagster/row_count"]:
+                self.files.append(str(value["file"]))
+
+
+def train(settings: Settings, instance: dg.DagsterInstance, labels: str | None = None) -> list[Materialized]:
+    """Run the training job on the landed training files."""
+    wait_until_settled(Folder(settings.paths.training), settings)
+    config = {"evaluation_report": {"labels": labels}} if labels else None
+    return run_job("training_job", settings, instance, config=config)
+
+
+def evaluate(settings: Settings, instance: dg.DagsterInstance, labels: str | None) -> list[Materialized]:
+    """Make the evaluation report of the stored detector again."""
+    config = {"evaluation_report": {"labels": labels}} if labels else None
+    return run_job("training_job", settings, instance, assets=["evaluation_report"], config=config)
+
+
+def score_landed(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    *,
+    model: str,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+) -> ScoringTotals:
+    """Run the scoring job on all ended windows that landed files touch.
+
+    Parameters
+    ----------
+    settings, instance
+        The configuration, and where runs are recorded.
+    model
+        What is exported: `ensemble`, or one model.
+    since, until
+        Only windows that end after `since` and start before `until`.
+
+    Raises
+    ------
+    NothingToScoreError
+        If no landed file touches such a window.
+    RunFailedError
+        If a run failed; the windows of earlier runs stay scored.
+    """
+    landed = Folder(settings.paths.inference)
+    wait_until_settled(landed, settings)
+    now = dt.datetime.now(dt.UTC)
+    listing = list_landed(landed, settings, now)
+    partitions = scoring_windows(settings)
+    index = LandingIndex(Folder(settings.paths.storage), landed, readers(settings), settings)
+    touched: set[str] = set()
+    for stat in listing.ready:
+        entry = index.of(stat)
+        first, last = entry.period
+        ended = ended_windows(partitions, max(first, since or first), min(last, until or last), now)
+        touched.update(entry.windows(ended))
+    if not touched:
+        raise NothingToScoreError(
+            f"none of {len(listing.ready)} files in {landed.uri} has rows in a window that has ended "
+            f"since {settings.schedule.first_window:%Y-%m-%d}; land files there, or set schedule.first_window"
+        )
+    runs = neighbouring_runs(partitions, sorted(touched), settings.schedule.max_windows_per_run)
+    totals = ScoringTotals()
+    for number, keys in enumerate(runs, start=1):
+        console.print(f"scoring windows {keys[0]} to {keys[-1]} (run {number} of {len(runs)})", style="bold")
+        config = {"anomaly_export": {"model": model}}
+        totals.add(run_job("scoring_job", settings, instance, config=config, tags=range_tags(keys)))
+    return totals
+
+
+def wait_until_settled(folder: Folder, settings: Settings) -> None:
+    """Wait for files that changed a moment ago; a person who starts a command means them, too."""
+    listing = list_landed(folder, settings, dt.datetime.now(dt.UTC))
+    if listing.unsettled:
+        seconds = settings.landing.settle_seconds
+        names = ", ".join(stat.path for stat in listing.unsettled)
+        console.print(f"waiting {seconds:g} s, since {names} changed a moment ago", style="dim")
+        time.sleep(seconds)
+
+
+def metadata_of(made: Sequence[Materialized], asset: str) -> dict[str, Any]:
+    """Metadata of the last materialization of an asset in a run."""
+    found: dict[str, Any] = {}
+    for item in made:
+        if item.asset == asset:
+            found = dict(item.metadata)
+    return found
+
+
+def summary_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
+    """A table of two columns."""
+    table = Table(title=title, show_header=False, title_justify="left", title_style="bold")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def training_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
+    """What a training came to, as rows of the summary."""
+    rows, champion = metadata_of(made, "training_interactions"), metadata_of(made, "champion_model")
+    thresholds = metadata_of(made, "ensemble_model").get("thresholds", {})
+    rejected = metadata_of(made, "rejected_training_interactions").get("kinds", {})
+    report = metadata_of(made, "evaluation_report")
+    state = "champion" if champion.get("promoted") else "challenger"
+    return [
+        ("training rows in", f"{rows.get('rows_in', 0):,}"),
+        ("training rows rejected", _kinds_in_words(rejected)),
+        ("thresholds", ", ".join(f"{name} {value:.4g}" for name, value in thresholds.items())),
+        ("model version", f"{champion.get('version')} ({state}: {champion.get('reason')})"),
+        ("report", "\n".join(report.get("files", []))),
+    ]
+
+
+def _kinds_in_words(kinds: Mapping[str, int]) -> str:
+    total = sum(kinds.values())
+    named = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+    return f"{total:,} ({named})" if total else "0"
+
+
+def _in_short(files: Sequence[str]) -> str:
+    if len(files) <= 3:
+        return "\n".join(files) or "none"
+    return f"{files[0]}\n... {len(files) - 2} more ...\n{files[-1]}"
+
+
+def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
+    """What scoring came to, as rows of the summary."""
+    share = f" ({totals.anomalies / totals.scored:.2%})" if totals.scored else ""
+    return [
+        ("windows", f"{totals.windows:,}"),
+        ("rows in", f"{totals.rows_in:,}"),
+        ("rejected", _kinds_in_words(totals.rejected)),
+        ("scored", f"{totals.scored:,} by {totals.model_version or 'no model'}"),
+        ("anomalies", f"{totals.anomalies:,}{share}"),
+        ("files written", _in_short(totals.files)),
+    ]

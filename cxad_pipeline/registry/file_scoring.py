@@ -1,0 +1,191 @@
+"""Score one file of any size, in batches that fit into memory."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cxad_pipeline.detection.config import ENSEMBLE
+from cxad_pipeline.detection.output import score_table
+from cxad_pipeline.files import Folder
+from cxad_pipeline.interactions.export import CsvExport
+from cxad_pipeline.interactions.reading import read_file
+from cxad_pipeline.interactions.sources import PROVENANCE, SourceError, reader_for, readers
+from cxad_pipeline.registry.versions import RegisteredDetector
+from cxad_pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class FileScores:
+    """What came of a file.
+
+    Attributes
+    ----------
+    rows, rejected, anomalies
+        Scored rows, rows that are no interactions or break the contract, flagged rows.
+    threshold
+        Of the model that was asked for.
+    output
+        Address of the scored file.
+    rejected_output
+        Address of the file of rejected rows; None where there are none.
+    """
+
+    rows: int
+    rejected: int
+    anomalies: int
+    threshold: float
+    output: str
+    rejected_output: str | None
+
+
+def score_file(
+    registered: RegisteredDetector,
+    source: str,
+    output: str,
+    settings: Settings,
+    *,
+    model: str = ENSEMBLE,
+    on_bytes: Callable[[int], None] | None = None,
+) -> FileScores:
+    """Score a CSV or Parquet file into another, in the order of its rows.
+
+    Duplicates are not looked for: that would need all rows at once. Both files appear whole at the end, or not at all.
+
+    Parameters
+    ----------
+    registered
+        What scores.
+    source, output
+        Paths or s3:// addresses; an output that ends in `.parquet` is Parquet, any other CSV, packed where it ends in
+        `.gz`.
+    settings
+        The sources.
+    model
+        `ensemble`, or the name of a member.
+    on_bytes
+        Called with the number of bytes read so far.
+
+    Raises
+    ------
+    SourceError
+        If the file can't be read, or would be replaced by its own scores.
+    UnknownModelError
+        If the detector has no such model.
+    """
+    landed, name = split_address(source)
+    if not landed.exists(name):
+        raise SourceError(f"{source}: no such file")
+    target, target_name = split_address(output)
+    if target.full_path(target_name) == landed.full_path(name):
+        raise SourceError(f"{source}: is input and output in one; give the output another name")
+    rejected_name = f"{_stem(target_name)}.rejected.csv"
+    rows = rejected_rows = anomalies = 0
+    with ExitStack() as both:
+        scored = both.enter_context(_sink(target, target_name))
+        refused = both.enter_context(_sink_when_needed(target, rejected_name))
+        for batch in read_file(landed, name, reader_for(name, readers(settings)), on_bytes=on_bytes):
+            accepted = batch.table.filter(pa.array(batch.accepted))
+            accepted = accepted.drop_columns([column for column in PROVENANCE if column in accepted.column_names])
+            table = score_table(registered.detector, accepted, model=model, model_version=registered.label)
+            scored.write(table.combine_chunks())
+            rows += table.num_rows
+            anomalies += int(table[f"{model}_anomaly"].to_numpy().sum())
+            if batch.rejected.num_rows:
+                refused.write(batch.rejected.combine_chunks())
+                rejected_rows += batch.rejected.num_rows
+        if rows + rejected_rows == 0:
+            raise SourceError(f"{source}: no rows in it")
+    if not rejected_rows:
+        target.delete(rejected_name)  # of an earlier pass, whose rows are no longer refused
+    members = registered.detector.members
+    threshold = registered.detector.threshold if model == ENSEMBLE else members[model].threshold
+    rejected_output = target.address(rejected_name) if rejected_rows else None
+    return FileScores(rows, rejected_rows, anomalies, threshold, target.address(target_name), rejected_output)
+
+
+class _Writer(Protocol):
+    def write(self, table: pa.Table) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _ParquetWriter:
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._writer: Any = None
+
+    def write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._stream, table.schema, compression="zstd")
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+@contextmanager
+def _sink(folder: Folder, name: str) -> Iterator[_Writer]:
+    with folder.replacing(name) as stream, ExitStack() as packing:
+        if name.endswith(".parquet"):
+            writer: _Writer = _ParquetWriter(stream)
+        elif name.endswith(".gz"):
+            # No name and no time in the header: the bytes depend on the rows alone.
+            packed = packing.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=stream, mtime=0))
+            writer = CsvExport(cast(BinaryIO, packed))
+        else:
+            writer = CsvExport(stream)
+        yield writer
+        writer.close()
+
+
+class _Deferred:
+    """A writer that opens its file with the first table, so that no empty file is made."""
+
+    def __init__(self, folder: Folder, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._opened = ExitStack()
+        self._writer: _Writer | None = None
+
+    def write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._writer = self._opened.enter_context(_sink(self._folder, self._name))
+        self._writer.write(table)
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def abandon(self, error: BaseException) -> None:
+        self._opened.__exit__(type(error), error, error.__traceback__)
+
+
+@contextmanager
+def _sink_when_needed(folder: Folder, name: str) -> Iterator[_Writer]:
+    writer = _Deferred(folder, name)
+    try:
+        yield writer
+    except BaseException as error:
+        writer.abandon(error)
+        raise
+    writer.close()
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".gz").removesuffix(".parquet").removesuffix(".csv")
+
+
+def split_address(address: str) -> tuple[Folder, str]:
+    """Folder and file name of an address."""
+    if address.startswith("s3://"):
+        parent, _, name = address.rpartition("/")
+        return Folder(parent), name
+    path = Path(address)
+    return Folder(str(path.parent)), path.name

@@ -1,0 +1,43 @@
+"""What every test may rely on: an environment without our variables, and one S3 server for those that ask for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from s3_server import S3Server
+
+_NAMES = ("BATCH_SCORE_CRON", "SLACK_WEBHOOK_URL", "API_PORT", "DAGSTER_HOME")
+_PREFIXES = ("CXAD_", "ENABLE_", "MLFLOW_")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name in _NAMES or name.startswith(_PREFIXES):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 server; `s3_bucket` points the environment to it."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`s3://` address of an empty bucket, on a server that the environment names as it would in production."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    return f"s3://{s3_server.new_bucket()}"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository's folder."""
+    return Path(__file__).resolve().parent.parent
