@@ -61,7 +61,7 @@ serve: install ## The REST API: not in this version; says what serves the champi
 	@exit 1
 
 test: install ## All tests
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist loadscope
 
 lint: install ## Ruff, mypy, import floors
 	@$(BIN)/ruff check .

@@ -27,7 +27,7 @@ def build_definitions(settings: Settings, **resources: Any) -> dg.Definitions:
     **resources
         Resources that take the place of the configured ones, as tests do.
     """
-    training, scoring = jobs(settings)
+    training, scoring = jobs()
     return dg.Definitions(
         assets=[
             *landed_specs(settings),

@@ -7,11 +7,10 @@ from dagster import AssetSelection
 from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from cxad_pipeline.defs.partitions import scoring_windows
 from cxad_pipeline.settings import Settings
 
 
-def jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
+def jobs() -> list[UnresolvedAssetJobDefinition]:
     """training_job and scoring_job."""
     training = dg.define_asset_job(
         "training_job",
@@ -21,7 +20,6 @@ def jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
     scoring = dg.define_asset_job(
         "scoring_job",
         AssetSelection.groups("ingestion", "scoring", "alerting"),
-        partitions_def=scoring_windows(settings),
         description="Reads, scores, exports and tells one window, or neighbouring windows together.",
     )
     return [training, scoring]

@@ -66,12 +66,11 @@ def _landing_sensor(
         windows = windows_for(partitions, [key for key in plan.windows if partitions.has_partition_key(key)])
         files = {window.key: files_digest(index.files_in_window(listing.ready, window)) for window in windows}
         due = [key for key in files if files[key] != _scored_files(context.instance, key)]
+        # When, and not only what: a file that changes back to what it was asks for a run of its own.
+        changes = [f"{stat.path} {stat.modified.isoformat()}" for stat in listing.ready if stat.path in plan.changed]
         runs = neighbouring_runs(partitions, due, settings.schedule.max_windows_per_run)
         return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(run_key=_run_key(keys, [files[key] for key in keys]), tags=range_tags(keys))
-                for keys in runs
-            ],
+            run_requests=[dg.RunRequest(run_key=_run_key([*keys, *changes]), tags=range_tags(keys)) for keys in runs],
             cursor=plan.seen.to_json(),
             asset_events=[
                 dg.AssetMaterialization(
@@ -103,13 +102,12 @@ def _training_sensor(
         if context.cursor is None and _trained_files(context.instance) == files_digest(files):
             context.update_cursor(trained_on(files).to_json())
             return dg.SkipReason(f"the models are trained on these {len(files)} files")
+        changes = [f"{stat.path} {stat.modified.isoformat()}" for stat in listing.ready]
         plan = plan_training(files, Seen.from_json(context.cursor), settings.training.retrain_new_rows)
         if not plan.reason:
             return dg.SkipReason(f"{len(files)} files, no new one, fewer new rows than training.retrain_new_rows")
         return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(run_key=_run_key([], [files_digest(files)]), tags={"cxad/reason": plan.reason})
-            ],
+            run_requests=[dg.RunRequest(run_key=_run_key(changes), tags={"cxad/reason": plan.reason})],
             cursor=plan.seen.to_json(),
             asset_events=[_landed_event(landed, entry) for entry in files],
         )
@@ -167,9 +165,9 @@ def _landed_digest(materialization: dg.AssetMaterialization | None) -> str | Non
     return str(value.value) if value is not None else None
 
 
-def _run_key(keys: Sequence[str], digests: Sequence[str]) -> str:
+def _run_key(parts: Sequence[str]) -> str:
     """Deterministic, so that a tick that is evaluated twice asks for one run."""
-    return hashlib.sha256("|".join([*keys, *digests]).encode()).hexdigest()
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
 def _landed_event(landed: Folder, entry: FileIndex) -> dg.AssetMaterialization:

@@ -133,7 +133,7 @@ def _features(settings: Settings) -> dg.AssetsDefinition:
         config = detector_config(settings, schema_of(settings), present)
         fitted = FeatureSet.fit(training_interactions, config)
         names = fitted.feature_map.names
-        runs = TrainingRuns(settings, context.run_id)
+        runs = TrainingRuns(settings, context.run.run_id)
         with runs.parent() as run_id:
             log_params({"features": config.to_dict() | {"models": "", "labels": ""}, "n_features": len(names)})
             log_training_rows(training_interactions, settings.paths.training, "training")
@@ -171,7 +171,7 @@ def _member_model(settings: Settings, model: ModelSettings) -> dg.AssetsDefiniti
     )
     def member_model(context: dg.AssetExecutionContext, features: FeatureSet) -> dg.MaterializeResult[Member]:
         config = next(m for m in detector_config(settings, schema_of(settings), ()).models if m.name == model.name)
-        with TrainingRuns(settings, context.run_id).child(model.name) as run_id:
+        with TrainingRuns(settings, context.run.run_id).child(model.name) as run_id:
             started = time.perf_counter()
             member = fit_member(config, features, settings.training.random_state)
             seconds = time.perf_counter() - started
@@ -213,7 +213,7 @@ def _ensemble_model(settings: Settings) -> dg.AssetsDefinition:
         config = detector_config(settings, schema_of(settings), columns_with_values(training_interactions))
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         detector = assemble(features, list(members.values()), config, train_timestamp=now)
-        with TrainingRuns(settings, context.run_id).child("ensemble") as run_id:
+        with TrainingRuns(settings, context.run.run_id).child("ensemble") as run_id:
             log_params({"algorithm": "ensemble", "strategy": config.ensemble.strategy})
             log_params({"weights": {name: config.ensemble.weights.get(name, 1.0) for name in detector.member_names}})
             log_params({"threshold_percentile": config.ensemble.threshold_percentile})
@@ -279,7 +279,7 @@ def _champion_model(settings: Settings) -> dg.AssetsDefinition:
         group_name=GROUP,
         owners=OWNERS,
         kinds={"mlflow"},
-        deps=["evaluation_report"],
+        deps=["ensemble_model", "evaluation_report"],
         description="The version that scores: the challenger takes the alias champion when it passes the gate.",
     )
     def champion_model(
@@ -330,4 +330,4 @@ def _champion_model(settings: Settings) -> dg.AssetsDefinition:
 def _training_id(context: dg.AssetExecutionContext) -> str:
     """The training that the stored detector comes from: this run, or an earlier one when only a part is made again."""
     event = context.instance.get_latest_materialization_event(dg.AssetKey("ensemble_model"))
-    return str(event.run_id if event is not None else context.run_id)
+    return str(event.run_id if event is not None else context.run.run_id)

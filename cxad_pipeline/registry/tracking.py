@@ -49,8 +49,15 @@ class TrainingRuns:
     training_id: str
 
     def client(self) -> MlflowClient:
-        """Client of the configured server."""
-        return mlflow_client(self.settings)
+        """Client of the configured server.
+
+        Raises
+        ------
+        RegistryError
+            If it can't be reached.
+        """
+        with answering(self.settings) as client:
+            return client
 
     def experiment_id(self) -> str:
         """The experiment, made when it is not there."""
@@ -168,6 +175,9 @@ def tracking_uri(settings: Settings) -> str:
             os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
             os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
         return public_uri(uri)
+    if uri.startswith("postgresql://"):
+        # SQLAlchemy 2.1 would look for psycopg 3 behind this name; we depend on psycopg2.
+        return uri.replace("postgresql://", "postgresql+psycopg2://", 1)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
     return uri
@@ -225,8 +235,7 @@ def log_dataset(frame: pd.DataFrame, *, name: str, source: str, digest: str, con
         # Two hints that do not apply: a folder is a folder, and missing values are in the table's own schema.
         warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted")
         warnings.filterwarnings("ignore", message="Hint: Inferred schema contains integer column")
-        dataset = from_pandas(frame, source=source, name=name, digest=digest[:32])
-    mlflow.log_input(dataset, context=context)
+        mlflow.log_input(from_pandas(frame, source=source, name=name, digest=digest[:32]), context=context)
     mlflow.set_tag("cxad.dataset_sha256", digest)
 
 

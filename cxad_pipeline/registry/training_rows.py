@@ -62,8 +62,12 @@ def _fixed_width(chunk: pa.Array) -> pa.Array | None:
 
 def log_training_rows(table: pa.Table, source: str, context: str) -> None:
     """Note in the active MLflow run which rows were used; a sample gives their schema, the digest is of all."""
+    sample = table.slice(0, _SAMPLE)
+    for position, field in enumerate(sample.schema):
+        if pa.types.is_timestamp(field.type):  # UTC here; MLflow's schemas know no zones
+            sample = sample.set_column(position, field.name, pc.cast(sample[field.name], pa.timestamp("us")))
     log_dataset(
-        table.slice(0, _SAMPLE).to_pandas(),
+        sample.to_pandas(),
         name="interactions",
         source=source,
         digest=rows_digest(table),

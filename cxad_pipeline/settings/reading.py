@@ -297,15 +297,17 @@ def _place(path: Sequence[str], file: Path, overrides: Mapping[str, Any]) -> str
 def _allowed_keys(location: Sequence[int | str]) -> list[str]:
     """Keys of the branch at a location, as pydantic names it."""
     models: list[type[BaseModel]] = [Settings]
+    in_map = False
     for part in location:
-        if isinstance(part, int):
+        if isinstance(part, int) or in_map:
+            in_map = False
             continue
         if part in _TAGS:
             models = [m for m in models if part in typing.get_args(m.model_fields["algorithm"].annotation)]
             continue
-        models = [
-            found for m in models if part in m.model_fields for found in _models_in(m.model_fields[part].annotation)
-        ]
+        annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        in_map = any(typing.get_origin(annotation) is dict for annotation in annotations)
+        models = [found for annotation in annotations for found in _models_in(annotation)]
     return sorted({name for model in models for name in model.model_fields})
 
 

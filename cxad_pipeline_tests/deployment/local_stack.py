@@ -1,0 +1,144 @@
+"""The services of docker-compose.yml as processes of this machine.
+
+Each of our services runs with its own command and with the environment that Compose and the image would give it, and
+nothing of this machine's environment beside it. Only addresses change: `postgres:5432` becomes 127.0.0.1 and a free
+port, `/opt/dagster` a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from compose_project import copies, dockerfile, env_file, image_environment, services
+
+_SCRIPTS = Path(sys.executable).parent
+_READY_SECONDS = 90
+
+
+class LocalStack:
+    """Starts services one by one; `stop` ends all that it started."""
+
+    def __init__(self, root: Path, folder: Path, given: dict[str, str], addresses: dict[str, tuple[str, int]]) -> None:
+        """`addresses`: `service:port` of Compose -> host and port here."""
+        self._addresses = addresses
+        self.folder, self.app, self.home = folder, folder / "app", folder / "opt/dagster"
+        self.logs = folder / "logs"
+        for made in (self.app, self.home, self.logs):
+            made.mkdir(parents=True)
+        self.compose = services(root / "docker-compose.yml", env_file(root / ".env.example") | given)
+        instructions = dockerfile(root / "docker/Dockerfile")
+        self._image = image_environment(instructions)
+        for sources, target in copies(instructions, stage=max(each.stage for each in instructions)):
+            for source in sources:
+                into = folder / target.lstrip("/") if target.startswith("/") else self.app / target
+                if (root / source).is_dir():
+                    shutil.copytree(root / source, into)
+                else:
+                    shutil.copy(root / source, into)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def port(self, name: str) -> int:
+        return self._addresses[name][1]
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Of a service, with the addresses of this machine; compiled kernels are taken from the checkout."""
+        image = {name: self._here(value) for name, value in self._image.items() if name != "NUMBA_CACHE_DIR"}
+        base = {"PATH": f"{_SCRIPTS}{os.pathsep}/usr/bin{os.pathsep}/bin", "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        own = {name: self._here(value) for name, value in self.compose[service]["environment"].items()}
+        return image | base | own
+
+    def run(self, service: str, command: list[str], **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a service's environment until it ends; its output is kept among the logs, too."""
+        result = subprocess.run(
+            command, cwd=self.app, env=self.environment(service) | extra, text=True, timeout=180, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        with (self.logs / f"{service}-commands.log").open("a") as log:
+            log.write(result.stdout)
+        return result
+
+    def command(self, service: str) -> list[str]:
+        """The service's command, with its port, host and files as they are here."""
+        return [
+            re.sub(r"^--port=(\d+)$", lambda found: f"--port={self.port(f'{service}:{found[1]}')}", word)
+            .replace("--host=0.0.0.0", "--host=127.0.0.1")
+            .replace("/opt/dagster", str(self.home))
+            for word in self.compose[service]["command"]
+        ]
+
+    def start(self, service: str) -> None:
+        log = (self.logs / f"{service}.log").open("ab")
+        # A group of its own, so that the workers of a server end with it.
+        self._running[service] = subprocess.Popen(
+            self.command(service), cwd=self.app, env=self.environment(service), stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        log.close()
+
+    def healthy(self, service: str) -> bool:
+        """Whether the health check of the compose file passes."""
+        words = [self._here(word) for word in self.compose[service]["healthcheck"]["test"][1:]]
+        port = next((f"--port={self.port(f'{service}:4000')}" for word in words if word == "--port=4000"), "")
+        words = [port if word == "--port=4000" else word for word in words]
+        words = [re.sub(r"127\.0\.0\.1:(\d{4})/", lambda m: f"127.0.0.1:{self._own(service, m[1])}/", w) for w in words]
+        return self.run(service, words).returncode == 0
+
+    def _own(self, service: str, port: str) -> int:
+        known = f"{service}:{port}"
+        return self.port(known) if known in self._addresses else int(port)
+
+    def wait(self, service: str, path: str = "") -> None:
+        """Until the service is healthy; with a path, until that page answers, which is quicker to ask."""
+        deadline = time.monotonic() + _READY_SECONDS
+        own = next(int(name.split(":")[1]) for name in self._addresses if name.startswith(f"{service}:"))
+        while not (_answers(f"http://127.0.0.1:{self.port(f'{service}:{own}')}{path}") if path else self.healthy(service)):
+            ended = self._running[service].poll() is not None
+            if ended or time.monotonic() > deadline:
+                raise AssertionError(f"{service} {'ended' if ended else 'is not ready'}:\n{self.log(service)[-4000:]}")
+            time.sleep(0.3)
+
+    def log(self, service: str) -> str:
+        return (self.logs / f"{service}.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        for ask in (signal.SIGTERM, signal.SIGKILL):
+            for process in self._running.values():
+                try:
+                    os.killpg(process.pid, ask)
+                except ProcessLookupError:
+                    continue
+            deadline = time.monotonic() + 15
+            for process in self._running.values():
+                try:
+                    process.wait(max(deadline - time.monotonic(), 0.1))
+                except subprocess.TimeoutExpired:
+                    continue
+
+    def _here(self, value: Any) -> str:
+        text = str(value).replace("/opt/dagster", str(self.home))
+        for name, (host, port) in self._addresses.items():
+            service, _, inside = name.partition(":")
+            if text == service:
+                return host
+            if text == inside:
+                return str(port)
+            text = text.replace(name, f"{host}:{port}")
+        return text
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
