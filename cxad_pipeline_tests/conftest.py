@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from s3_server import S3Server
+
+# A slow machine is no fault of the code; pytest's own timeout ends what hangs.
+settings.register_profile("pipeline", deadline=None)
+settings.load_profile("pipeline")
 
 _NAMES = ("BATCH_SCORE_CRON", "SLACK_WEBHOOK_URL", "API_PORT", "DAGSTER_HOME")
 _PREFIXES = ("CXAD_", "ENABLE_", "MLFLOW_")
@@ -22,19 +27,19 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A running S3 server; `s3_bucket` points the environment to it."""
+    """A running S3 server; `s3_folder` points the environment to it."""
     with S3Server(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
 @pytest.fixture
-def s3_bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """`s3://` address of an empty bucket, on a server that the environment names as it would in production."""
+def s3_folder(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`s3://` address of an empty folder, on a server that the environment names as it would in production."""
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
-    return f"s3://{s3_server.new_bucket()}"
+    return s3_server.new_folder()
 
 
 @pytest.fixture(scope="session")

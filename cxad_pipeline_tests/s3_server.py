@@ -15,7 +15,7 @@ from typing import Self
 
 from pyarrow import fs
 
-_KEY, _SECRET = "testkey", "testsecret"
+_KEY, _SECRET, _BUCKET = "testkey", "testsecret", "tests"
 _READY_SECONDS = 60
 
 
@@ -26,7 +26,7 @@ class S3Server:
         self._folder = folder
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._buckets = itertools.count(1)
+        self._folders = itertools.count(1)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -38,10 +38,9 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def new_bucket(self) -> str:
-        name = f"bucket-{next(self._buckets)}"
-        self._client().create_dir(name)
-        return name
+    def new_folder(self) -> str:
+        """Address of a folder that is empty; all are in one bucket, since each bucket takes volumes of its own."""
+        return f"s3://{_BUCKET}/{next(self._folders)}"
 
     def _client(self) -> fs.S3FileSystem:
         return fs.S3FileSystem(
@@ -60,7 +59,7 @@ class S3Server:
         }
         config = self._folder / "s3.json"
         config.write_text(json.dumps({"identities": [identity]}))
-        ports = iter(_free_ports(8))
+        ports = iter(_free_ports(10))
         self._port = next(ports)
         command = [
             shutil.which("weed", path=Path(sys.executable).parent) or "weed",
@@ -78,6 +77,8 @@ class S3Server:
         ]
         others = (
             "s3.port.grpc",
+            "s3.port.iceberg",
+            "s3.port.lance",
             "master.port",
             "master.port.grpc",
             "volume.port",
@@ -106,8 +107,8 @@ class S3Server:
         deadline = time.monotonic() + _READY_SECONDS
         while True:
             try:
-                bucket = self.new_bucket()
-                with self._client().open_output_stream(f"{bucket}/ready") as sink:
+                self._client().create_dir(_BUCKET)
+                with self._client().open_output_stream(f"{_BUCKET}/ready") as sink:
                     sink.write(b"yes")
             except OSError as error:
                 assert self._process is not None
@@ -119,12 +120,8 @@ class S3Server:
 
     def _stop(self) -> None:
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.kill()  # asked to end, it takes 20 s; nothing that it holds is needed
+            self._process.wait()
 
 
 def _free_ports(count: int) -> list[int]:

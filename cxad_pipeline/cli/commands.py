@@ -6,28 +6,43 @@ import datetime as dt
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
+from click.core import ParameterSource
 
 from cxad_pipeline import __version__
+from cxad_pipeline.cli.terminal import (
+    EXIT_FAILED,
+    EXIT_NO_MODEL,
+    EXIT_USAGE,
+    Commands,
+    say,
+    show,
+    stop,
+)
 from cxad_pipeline.interactions.sources import SourceError
 from cxad_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
-EXIT_FAILED, EXIT_USAGE, EXIT_NO_MODEL = 1, 2, 3
-_HELP = """Find unusual interactions in a contact centre.
-
-\b
-Exit codes: 0 done; 1 a run failed; 2 wrong arguments, configuration or input; 3 no trained model.
-"""
+_SCORED_ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 
-@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--config", "config_file", metavar="FILE", help="Configuration file; CXAD_CONFIG does the same.")
+@click.group(
+    cls=Commands,
+    help="Find unusual interactions in a contact centre.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Configuration file; CXAD_CONFIG does the same.  [default: configs/config.local.yaml]",
+)
 @click.version_option(__version__, prog_name="cxad")
 def main(config_file: str | None) -> None:
     """Set up what all commands share."""
@@ -39,84 +54,94 @@ def main(config_file: str | None) -> None:
 @main.command()
 @click.option("--labels", metavar="FILE", help="CSV of known anomalies (interaction_id, kind), for the report alone.")
 def train(labels: str | None) -> None:
-    """Train on the landed training files, evaluate, register, and promote the version if it passes the gate."""
+    """Train on the landed training files and make the champion.
+
+    Reads the files in paths.training, fits all models, evaluates them, registers a new version in MLflow, and promotes
+    it to champion if it passes the gate.
+    """
     settings = _settings()
+    _check_labels(labels)
     from cxad_pipeline.cli import pipeline
 
     with _dagster(settings) as instance:
         made = _guarded(pipeline.train, settings, instance, labels)
-    _show(pipeline.summary_table("Training", pipeline.training_rows(made)))
+    show("Training", pipeline.training_rows(made))
 
 
 @main.command()
 @click.option("--labels", metavar="FILE", help="CSV of known anomalies (interaction_id, kind): recall by kind.")
 def evaluate(labels: str | None) -> None:
-    """Make the evaluation report of the latest trained detector again: figures, statistics, recall by kind."""
+    """Make the evaluation report of the latest detector again.
+
+    Figures, statistics of each model on held-out rows, and, with --labels, precision and recall by kind of anomaly;
+    written to paths.processed, MLflow and Dagster.
+    """
     settings = _settings()
+    _check_labels(labels)
     from cxad_pipeline.cli import pipeline
 
     with _dagster(settings) as instance:
+        if not pipeline.has_trained(instance):
+            stop("no detector has been trained here: train one first, with `cxad train`", EXIT_NO_MODEL)
         made = _guarded(pipeline.evaluate, settings, instance, labels)
-    report = pipeline.metadata_of(made, "evaluation_report")
-    auc = ", ".join(f"{name} {value:.3f}" for name, value in report["injected_roc_auc"].items())
-    _show(
-        pipeline.summary_table(
-            "Evaluation on held-out rows",
-            [
-                ("rows", f"{report['dagster/row_count']:,}"),
-                ("ROC-AUC, injected faults", auc),
-                ("files written", "\n".join(report["files"])),
-            ],
-        )
-    )
+    show("Evaluation", pipeline.evaluation_rows(made))
 
 
 @main.command()
 @click.option("--model", default="ensemble", show_default=True, help="ensemble, or the name of one model.")
 @click.option("--input", "source", metavar="FILE", help="Score this file directly, without Dagster.")
-@click.option("--output", metavar="FILE", help="With --input: where to; .parquet or .csv.")
+@click.option("--output", metavar="FILE", help="With --input: where to; .csv, .csv.gz or .parquet.")
 @click.option("--since", type=click.DateTime(), metavar="TIME", help="Without --input: windows that end after, in UTC.")
 @click.option("--until", type=click.DateTime(), metavar="TIME", help="Without --input: windows that start before.")
 def score(
     model: str, source: str | None, output: str | None, since: dt.datetime | None, until: dt.datetime | None
 ) -> None:
-    """Score interactions with the champion.
+    """Score landed files, or one file, with the champion.
 
     Without --input: all landed files, window by window through Dagster, with export and alert. With --input: any CSV or
     Parquet file of any size, in the order of its rows; rows that break the contract go to a file beside the output.
     """
     settings = _settings()
     if model not in ["ensemble", *settings.model_names]:
-        _stop(f"unknown model {model!r}; allowed: ensemble, {', '.join(settings.model_names)}", EXIT_USAGE)
+        stop(f"unknown model {model!r}; allowed: ensemble, {', '.join(settings.model_names)}", EXIT_USAGE)
     if source is None and output is not None:
-        _stop("--output needs --input; landed files are exported to paths.processed", EXIT_USAGE)
+        stop("--output needs --input; landed files are exported to paths.processed", EXIT_USAGE)
+    if output is not None and not output.lower().endswith(_SCORED_ENDINGS):
+        stop(f"--output {output}: the name must end in {', '.join(_SCORED_ENDINGS)}", EXIT_USAGE)
     if source is not None:
         if since or until:
-            _stop("--since and --until are for landed files; leave them out with --input", EXIT_USAGE)
+            stop("--since and --until are for landed files; leave them out with --input", EXIT_USAGE)
         _score_file(source, output, model, settings)
         return
     from cxad_pipeline.cli import pipeline
 
     with _dagster(settings) as instance:
+        _require_champion(settings)
         utc = {"since": since and since.replace(tzinfo=dt.UTC), "until": until and until.replace(tzinfo=dt.UTC)}
         totals = _guarded(pipeline.score_landed, settings, instance, model=model, **utc)
-    _show(pipeline.summary_table("Scoring", pipeline.scoring_rows(totals)))
+    show("Scoring", pipeline.scoring_rows(totals))
 
 
 @main.command()
 def workflow() -> None:
-    """Train, evaluate, score the landed files and send the alerts: what `make workflow` runs."""
+    """Train, evaluate, score the landed files, send the alerts.
+
+    The whole pipeline once; `make workflow` runs it. Run it again whenever you like: windows are replaced, and no
+    window is told twice.
+    """
     settings = _settings()
     from cxad_pipeline.cli import pipeline
 
     with _dagster(settings) as instance:
-        pipeline.console.print("training", style="bold")
+        say("training", bold=True)
         made = _guarded(pipeline.train, settings, instance)
         totals = _guarded(pipeline.score_landed, settings, instance, model="ensemble")
-    rows = [*pipeline.scoring_rows(totals), *pipeline.training_rows(made)]
     ports = settings.ports
-    rows.append(("user interfaces", f"make up: Dagster on port {ports.dagster}, MLflow on port {ports.mlflow}"))
-    _show(pipeline.summary_table("Workflow", rows))
+    interfaces = (
+        f"`make up` or `cxad up`: Dagster http://127.0.0.1:{ports.dagster}, MLflow http://127.0.0.1:{ports.mlflow}"
+    )
+    rows = [*pipeline.training_rows(made), *pipeline.scoring_rows(totals), ("look around", interfaces)]
+    show("Workflow", rows)
 
 
 @main.command()
@@ -132,16 +157,24 @@ def workflow() -> None:
               help="1 is about 25,000 contacts a week.")  # fmt: skip
 @click.option("--samples", is_flag=True, help="Write the committed samples again, below data/.")
 def simulate(samples: bool, output: str | None, **options: Any) -> None:
-    """Simulate the interactions of a contact centre, with labelled anomalies and incidents."""
+    """Simulate a contact centre's interactions, with labels.
+
+    Labelled anomalies and incidents are among them; the labels go to a file of their own, which no model reads. Below
+    paths.training or paths.inference, the files are reported to Dagster as landed.
+    """
     from cxad_pipeline.cli.simulating import simulate_file, simulate_samples
 
     if samples == (output is not None):
-        _stop("give either --output FILE or --samples", EXIT_USAGE)
+        stop("give either --output FILE or --samples", EXIT_USAGE)
+    context = click.get_current_context()
+    given = [name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if samples and given:
+        stop(f"--samples takes no other option; leave out --{given[0].replace('_', '-')}", EXIT_USAGE)
     settings = _settings()
     try:
         written = simulate_samples() if output is None else simulate_file(output, **options)
-    except (ValueError, OSError) as error:
-        _stop(str(error), EXIT_USAGE)
+    except (ValueError, OverflowError, OSError) as error:
+        stop(str(error), EXIT_USAGE)
     _report_landed(written, settings)
     for path in written:
         click.echo(path)
@@ -150,7 +183,7 @@ def simulate(samples: bool, output: str | None, **options: Any) -> None:
 @main.command()
 @click.option("--reference", is_flag=True, help="Explain every key, in Markdown.")
 def config(reference: bool) -> None:
-    """Show the configuration that is in force, without secrets."""
+    """Show the configuration in force, without secrets."""
     if reference:
         from cxad_pipeline.settings.reference import reference as explain
 
@@ -161,20 +194,23 @@ def config(reference: bool) -> None:
 
 @main.command()
 def up() -> None:
-    """Start the Dagster UI with its daemon and the MLflow UI; Ctrl-C stops both."""
-    from cxad_pipeline.cli.servers import PortInUseError, serve_interfaces
+    """Start the Dagster UI and the MLflow UI; Ctrl-C stops both.
+
+    Dagster's daemon runs with its UI: schedules, sensors and backfills work as long as this command does.
+    """
+    from cxad_pipeline.cli.servers import CannotServeError, serve_interfaces
 
     settings = _settings()
     try:
         code = serve_interfaces(settings)
-    except PortInUseError as error:
-        _stop(str(error), EXIT_USAGE)
+    except CannotServeError as error:
+        stop(str(error), EXIT_USAGE)
     raise SystemExit(code)
 
 
 def _score_file(source: str, output: str | None, model: str, settings: Settings) -> None:
-    from cxad_pipeline.cli.pipeline import summary_table
     from cxad_pipeline.cli.scoring import score_with_progress
+    from cxad_pipeline.detection.output import UnknownModelError
     from cxad_pipeline.registry.tracking import RegistryError
 
     name = f"anomalies_{model}_{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}.csv"
@@ -182,9 +218,9 @@ def _score_file(source: str, output: str | None, model: str, settings: Settings)
     try:
         scores, version = score_with_progress(source, target, model, settings)
     except RegistryError as error:
-        _stop(str(error), EXIT_NO_MODEL)
-    except (SourceError, OSError, ValueError) as error:
-        _stop(str(error), EXIT_USAGE)
+        stop(str(error), EXIT_NO_MODEL)
+    except (SourceError, UnknownModelError, OSError) as error:
+        stop(str(error), EXIT_USAGE)
     rows = [
         ("scored", f"{scores.rows:,} by {version}"),
         ("rejected", f"{scores.rejected:,}"),
@@ -192,7 +228,7 @@ def _score_file(source: str, output: str | None, model: str, settings: Settings)
         ("threshold", f"{model} {scores.threshold:.4g}"),
         ("files written", "\n".join(path for path in (scores.output, scores.rejected_output) if path)),
     ]
-    _show(summary_table("Scoring", rows))
+    show("Scoring", rows)
 
 
 def _report_landed(written: list[str], settings: Settings) -> None:
@@ -223,7 +259,7 @@ def _settings() -> Settings:
     try:
         return load_settings()
     except SettingsError as error:
-        _stop(str(error), EXIT_USAGE)
+        stop(str(error), EXIT_USAGE)
 
 
 def _dagster(settings: Settings) -> dg.DagsterInstance:
@@ -235,6 +271,29 @@ def _dagster(settings: Settings) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
+def _check_labels(labels: str | None) -> None:
+    """Read the labels before anything runs; a wrong name should not cost a training."""
+    if labels is None:
+        return
+    from cxad_pipeline.registry.evaluation_report import LabelsError, read_labels
+
+    try:
+        read_labels(labels)
+    except LabelsError as error:
+        stop(str(error), EXIT_USAGE)
+
+
+def _require_champion(settings: Settings) -> None:
+    """Without a champion, say so at once instead of in a run that fails."""
+    from cxad_pipeline.registry import versions
+    from cxad_pipeline.registry.tracking import RegistryError
+
+    try:
+        versions.load(settings)
+    except RegistryError as error:
+        stop(str(error), EXIT_NO_MODEL)
+
+
 def _guarded(action: Any, *arguments: Any, **options: Any) -> Any:
     """Run an action; its failures end the command with one line each."""
     from cxad_pipeline.cli.instance import RunFailedError
@@ -243,18 +302,6 @@ def _guarded(action: Any, *arguments: Any, **options: Any) -> Any:
     try:
         return action(*arguments, **options)
     except RunFailedError as error:
-        no_model = "train one first" in str(error)
-        _stop(str(error), EXIT_NO_MODEL if no_model else EXIT_FAILED)
+        stop(str(error), EXIT_FAILED)
     except (NothingToScoreError, SourceError) as error:
-        _stop(str(error), EXIT_USAGE)
-
-
-def _show(table: Any) -> None:
-    from rich.console import Console
-
-    Console(highlight=False).print(table)
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    click.echo(f"cxad: {message}", err=True)
-    raise SystemExit(code)
+        stop(str(error), EXIT_USAGE)

@@ -18,6 +18,10 @@ DAGSTER_YAML = """\
 # Written once by cxad; change it as you like. See docs.dagster.io, "Dagster instance configuration".
 telemetry:
   enabled: false
+nux:
+  enabled: false  # no dialog at the first visit
+python_logs:
+  python_log_level: INFO  # each event is in the UI; the terminal shows what assets log, warnings and errors
 concurrency:
   runs:
     max_concurrent_runs: 1  # SQLite locks under concurrent runs; use PostgreSQL before raising this
@@ -85,19 +89,26 @@ def run_job(
     ------
     RunFailedError
         If a step failed.
+    KeyboardInterrupt
+        If the run was interrupted, in a step or between two.
     """
     definition = build_definitions(settings).resolve_job_def(job)
-    result = definition.execute_in_process(
-        instance=instance,
-        run_config={
-            "loggers": {"progress": {}},
-            "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
-        },
-        asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
-        tags={"cxad/started_by": "cxad", **(tags or {})},
-        raise_on_error=False,
-    )
+    try:
+        result = definition.execute_in_process(
+            instance=instance,
+            run_config={
+                "loggers": {"progress": {}},
+                "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
+            },
+            asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
+            tags={"cxad/started_by": "cxad", **(tags or {})},
+            raise_on_error=False,
+        )
+    except dg.DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
     failures = [event for event in result.all_events if event.is_step_failure]
+    if any(dg.DagsterExecutionInterruptedError.__name__ in step_error(event) for event in failures):
+        raise KeyboardInterrupt
     if failures or not result.success:
         lines = [f"{event.step_key}: {step_error(event)}" for event in failures]
         raise RunFailedError("\n".join(lines) or "the run failed outside its steps; see the Dagster UI")

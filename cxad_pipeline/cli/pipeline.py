@@ -1,4 +1,4 @@
-"""Training and scoring from a terminal, and the table that sums them up."""
+"""Training and scoring from a terminal, and what they came to in words."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from rich.console import Console
-from rich.table import Table
 
 from cxad_pipeline.cli.instance import Materialized, run_job
+from cxad_pipeline.cli.terminal import say
 from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions.landing import list_landed
@@ -21,7 +20,12 @@ from cxad_pipeline.interactions.landing_index import LandingIndex
 from cxad_pipeline.interactions.sources import readers
 from cxad_pipeline.settings import Settings
 
-console = Console(stderr=True, highlight=False)
+_DELIVERIES = {
+    "sent": "sent",
+    "skipped": "told before and not told again",
+    "disabled": "not sent, alerts are switched off",
+    "too old": "not sent, older than alerts.max_age_hours",
+}
 
 
 class NothingToScoreError(RuntimeError):
@@ -38,6 +42,7 @@ class ScoringTotals:
     scored: int = 0
     anomalies: int = 0
     model_version: str = ""
+    alerts: Counter[str] = field(default_factory=Counter)
     files: list[str] = field(default_factory=list)
 
     def add(self, made: Sequence[Materialized]) -> None:
@@ -53,6 +58,8 @@ class ScoringTotals:
                 self.scored += int(value["dagster/row_count"])
                 self.anomalies += int(value["anomalies"])
                 self.model_version = str(value["model_version"])
+            elif item.asset == "alert_notifications" and "delivery" in value:
+                self.alerts[str(value["delivery"])] += 1
             elif item.asset == "anomaly_export" and value["dagster/row_count"]:
                 self.files.append(str(value["file"]))
 
@@ -62,6 +69,11 @@ def train(settings: Settings, instance: dg.DagsterInstance, labels: str | None =
     wait_until_settled(Folder(settings.paths.training), settings)
     config = {"evaluation_report": {"labels": labels}} if labels else None
     return run_job("training_job", settings, instance, config=config)
+
+
+def has_trained(instance: dg.DagsterInstance) -> bool:
+    """Whether a training on this instance has made a detector."""
+    return instance.get_latest_materialization_event(dg.AssetKey("ensemble_model")) is not None
 
 
 def evaluate(settings: Settings, instance: dg.DagsterInstance, labels: str | None) -> list[Materialized]:
@@ -109,14 +121,17 @@ def score_landed(
         ended = ended_windows(partitions, max(first, since or first), min(last, until or last), now)
         touched.update(entry.windows(ended))
     if not touched:
+        from_then = max(settings.schedule.first_window, since or settings.schedule.first_window)
+        before = f" and started before {until:%Y-%m-%d %H:%M}" if until else ""
+        advice = "ask for other times" if since or until else "set schedule.first_window"
         raise NothingToScoreError(
             f"none of {len(listing.ready)} files in {landed.uri} has rows in a window that has ended "
-            f"since {settings.schedule.first_window:%Y-%m-%d}; land files there, or set schedule.first_window"
+            f"since {from_then:%Y-%m-%d %H:%M}{before}; land files there, or {advice}"
         )
     runs = neighbouring_runs(partitions, sorted(touched), settings.schedule.max_windows_per_run)
     totals = ScoringTotals()
     for number, keys in enumerate(runs, start=1):
-        console.print(f"scoring windows {keys[0]} to {keys[-1]} (run {number} of {len(runs)})", style="bold")
+        say(f"scoring windows {keys[0]} to {keys[-1]} (run {number} of {len(runs)})", bold=True)
         config = {"anomaly_export": {"model": model}}
         totals.add(run_job("scoring_job", settings, instance, config=config, tags=range_tags(keys)))
     return totals
@@ -128,7 +143,7 @@ def wait_until_settled(folder: Folder, settings: Settings) -> None:
     if listing.unsettled:
         seconds = settings.landing.settle_seconds
         names = ", ".join(stat.path for stat in listing.unsettled)
-        console.print(f"waiting {seconds:g} s, since {names} changed a moment ago", style="dim")
+        say(f"waiting {seconds:g} s, since {names} changed a moment ago")
         time.sleep(seconds)
 
 
@@ -141,29 +156,51 @@ def metadata_of(made: Sequence[Materialized], asset: str) -> dict[str, Any]:
     return found
 
 
-def summary_table(title: str, rows: Sequence[tuple[str, str]]) -> Table:
-    """A table of two columns."""
-    table = Table(title=title, show_header=False, title_justify="left", title_style="bold")
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
-
-
 def training_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
     """What a training came to, as rows of the summary."""
     rows, champion = metadata_of(made, "training_interactions"), metadata_of(made, "champion_model")
     thresholds = metadata_of(made, "ensemble_model").get("thresholds", {})
     rejected = metadata_of(made, "rejected_training_interactions").get("kinds", {})
-    report = metadata_of(made, "evaluation_report")
     state = "champion" if champion.get("promoted") else "challenger"
     return [
         ("training rows in", f"{rows.get('rows_in', 0):,}"),
         ("training rows rejected", _kinds_in_words(rejected)),
         ("thresholds", ", ".join(f"{name} {value:.4g}" for name, value in thresholds.items())),
-        ("model version", f"{champion.get('version')} ({state}: {champion.get('reason')})"),
-        ("report", "\n".join(report.get("files", []))),
+        ("model version", f"v{champion.get('version')}, {state} ({champion.get('reason')})"),
+        ("report written", "\n".join(metadata_of(made, "evaluation_report").get("files", []))),
+    ]
+
+
+def evaluation_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
+    """What an evaluation came to, as rows of the summary."""
+    report = metadata_of(made, "evaluation_report")
+    auc = ", ".join(f"{name} {value:.3f}" for name, value in report["injected_roc_auc"].items())
+    labels = getattr(report["labels"], "records", [])  # a word stands for no labels
+    found = [
+        f"{row['model']}: {row['found']} of {row['labelled']} found, precision {row['precision']}"
+        for row in (record.data for record in labels)
+        if row["kind"] == "any"
+    ]
+    rows = [("held-out rows", f"{report['dagster/row_count']:,}"), ("ROC-AUC, injected faults", auc)]
+    return [
+        *rows,
+        *([("labelled anomalies", "\n".join(found))] if found else []),
+        ("files written", "\n".join(report["files"])),
+    ]
+
+
+def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
+    """What scoring came to, as rows of the summary."""
+    share = f" ({totals.anomalies / totals.scored:.2%})" if totals.scored else ""
+    alerts = ", ".join(f"{count:,} {_DELIVERIES.get(status, status)}" for status, count in totals.alerts.items())
+    return [
+        ("windows", f"{totals.windows:,}"),
+        ("rows in", f"{totals.rows_in:,}"),
+        ("rejected", _kinds_in_words(totals.rejected)),
+        ("scored", f"{totals.scored:,} by {totals.model_version or 'no model'}"),
+        ("anomalies", f"{totals.anomalies:,}{share} by the ensemble"),
+        ("alerts", alerts or "none"),
+        ("files written", _in_short(totals.files)),
     ]
 
 
@@ -176,17 +213,4 @@ def _kinds_in_words(kinds: Mapping[str, int]) -> str:
 def _in_short(files: Sequence[str]) -> str:
     if len(files) <= 3:
         return "\n".join(files) or "none"
-    return f"{files[0]}\n... {len(files) - 2} more ...\n{files[-1]}"
-
-
-def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
-    """What scoring came to, as rows of the summary."""
-    share = f" ({totals.anomalies / totals.scored:.2%})" if totals.scored else ""
-    return [
-        ("windows", f"{totals.windows:,}"),
-        ("rows in", f"{totals.rows_in:,}"),
-        ("rejected", _kinds_in_words(totals.rejected)),
-        ("scored", f"{totals.scored:,} by {totals.model_version or 'no model'}"),
-        ("anomalies", f"{totals.anomalies:,}{share}"),
-        ("files written", _in_short(totals.files)),
-    ]
+    return f"{files[0]}\n... {len(files) - 2:,} more ...\n{files[-1]}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import DownloadColumn
 
+from cxad_pipeline.cli.terminal import progress_bar
+from cxad_pipeline.interactions.sources import SourceError
 from cxad_pipeline.registry import versions
 from cxad_pipeline.registry.file_scoring import FileScores, score_file, split_address
 from cxad_pipeline.settings import Settings
@@ -18,14 +19,16 @@ def score_with_progress(source: str, output: str, model: str, settings: Settings
     RegistryError
         If there is no champion.
     SourceError
-        If the file can't be read.
+        If the file is not there or can't be read.
+    UnknownModelError
+        If the champion has no such model.
     """
     folder, name = split_address(source)
-    size = folder.size(name)
+    if not folder.exists(name):  # said before anything else: whoever mistypes a name needs no model for the answer
+        raise SourceError(f"{source}: no such file")
     registered = versions.load(settings)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(f"scoring {name}", total=size)
+    with progress_bar(DownloadColumn()) as progress:
+        task = progress.add_task(f"scoring {name}", total=folder.size(name))
         scores = score_file(
             registered,
             source,

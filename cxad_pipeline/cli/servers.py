@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from cxad_pipeline.cli.instance import prepare_home
+from cxad_pipeline.cli.terminal import say
 from cxad_pipeline.registry.tracking import tracking_uri
 from cxad_pipeline.settings import Settings
 
-_GRACE_SECONDS = 20
+_HOST = "127.0.0.1"
+_WORKSPACE = "workspace.yaml"
+_GRACE_SECONDS = 8  # for each of two steps: 20 s in all with what stopping takes by itself
+# Remarks that speak to the developers of the servers, not to the person who looks at them; all other warnings stay.
+_NOT_FOR_USERS = (
+    "Parameter `backfill_policy`",
+    "Function `dev_command` is superseded",
+    "starlette.middleware.wsgi is deprecated",
+)
+_PR_SET_PDEATHSIG = 1
 
 
-class PortInUseError(RuntimeError):
-    """A port is taken; the message names it and the key that moves it."""
+class CannotServeError(RuntimeError):
+    """A port is taken, or the workspace is not here; the message says what to do."""
 
 
 def interface_commands(settings: Settings) -> dict[str, list[str]]:
     """The commands that serve the interfaces, by name."""
-    python = sys.executable
-    scripts = Path(python).parent
+    store = tracking_uri(settings)
     return {
         "Dagster": [
-            str(scripts / "dagster"), "dev", "--workspace", "workspace.yaml",
-            "--host", "127.0.0.1", "--port", str(settings.ports.dagster), "--log-level", "warning",
+            sys.executable, "-m", "dagster", "dev", "--workspace", _WORKSPACE,
+            "--host", _HOST, "--port", str(settings.ports.dagster), "--log-level", "warning",
         ],
         "MLflow": [
-            str(scripts / "mlflow"), "server", "--backend-store-uri", tracking_uri(settings),
+            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--registry-store-uri", store,
             *(["--default-artifact-root", settings.mlflow.artifacts] if settings.mlflow.artifacts else []),
-            "--host", "127.0.0.1", "--port", str(settings.ports.mlflow), "--workers", "1",
+            "--host", _HOST, "--port", str(settings.ports.mlflow), "--workers", "1",
+            "--uvicorn-opts", "--log-level warning",
         ],
     }  # fmt: skip
 
@@ -50,57 +62,113 @@ def serve_interfaces(settings: Settings) -> int:
 
     Raises
     ------
-    PortInUseError
-        If a port is taken; nothing is started then.
+    CannotServeError
+        If a port is taken, or there is no workspace in the working directory; nothing is started then.
     """
-    _require_free({"ports.dagster": settings.ports.dagster, "ports.mlflow": settings.ports.mlflow})
+    ports = {"Dagster": settings.ports.dagster, "MLflow": settings.ports.mlflow}
+    if not Path(_WORKSPACE).is_file():
+        raise CannotServeError(f"no {_WORKSPACE} in {Path.cwd()}: start this in the folder of the repository")
+    for name, port in ports.items():
+        _require_free(f"ports.{name.lower()}", port)
     home = prepare_home(settings)
-    environment = os.environ | {"DAGSTER_HOME": str(home), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT, too: a shell that starts this in the background has it ignored, and children would inherit that.
+    # SIGHUP: the terminal's window was closed.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in interface_commands(settings).items():
             # A group of its own: Ctrl-C reaches this process alone, which then stops each server with its children.
-            running[name] = subprocess.Popen(command, env=environment, start_new_session=True)
-        click.echo(f"Dagster  http://127.0.0.1:{settings.ports.dagster}")
-        click.echo(f"MLflow   http://127.0.0.1:{settings.ports.mlflow}")
-        click.echo("Ctrl-C stops both.")
+            running[name] = subprocess.Popen(
+                command, env=_environment(home), start_new_session=True, preexec_fn=_end_with_parent()
+            )
+        say("starting; Ctrl-C stops both")
+        waiting = dict(ports)
         while True:
             for name, process in running.items():
                 if process.poll() is not None:
                     click.echo(f"cxad: {name} ended with exit code {process.returncode}; stopping the rest", err=True)
                     return 1
+            for name, port in list(waiting.items()):
+                if _answers(port):
+                    click.echo(f"{name:<8} http://{_HOST}:{port}")
+                    del waiting[name]
             time.sleep(0.5)
     except KeyboardInterrupt:
+        say("stopping")
         return 0
     finally:
         _stop(list(running.values()))
 
 
-def _require_free(ports: dict[str, int]) -> None:
-    for key, port in ports.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                variable = f"CXAD_{key.upper().replace('.', '__')}"
-                raise PortInUseError(
-                    f"port {port} is in use: stop what listens there, or set {key} (for example {variable}={port + 1})"
-                ) from error
+def _environment(home: Path) -> dict[str, str]:
+    ignored = [f"ignore:{message}" for message in _NOT_FOR_USERS]
+    given = os.environ.get("PYTHONWARNINGS")
+    return os.environ | {
+        "DAGSTER_HOME": str(home),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven idle processes for features that we have no use for
+        "PYTHONWARNINGS": ",".join([*ignored, *([given] if given else [])]),
+    }
+
+
+def _require_free(key: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            variable = f"CXAD_{key.upper().replace('.', '__')}"
+            raise CannotServeError(
+                f"port {port} is in use: stop what listens there, or set {key} (for example {variable}={port + 1})"
+            ) from error
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((_HOST, port)) == 0
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Ask the servers to end, which lets short runs finish; then interrupt what is left of them; then kill it.
+
+    A run that is interrupted is recorded as failed. Killed outright, it would be recorded as running and hold its slot.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave servers behind
     for process in processes:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
+    _await(processes)
+    for number in (signal.SIGINT, signal.SIGKILL):
+        for process in processes:
+            _signal_group(process, number)
+        _await(processes)
+
+
+def _await(processes: list[subprocess.Popen[bytes]]) -> None:
     deadline = time.monotonic() + _GRACE_SECONDS
     for process in processes:
         try:
             process.wait(max(deadline - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            continue
+
+
+def _signal_group(leader: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(leader.pid, number)
+    except ProcessLookupError:
+        return  # none of the group is left
+
+
+def _end_with_parent() -> Callable[[], object] | None:
+    """What a child does before it starts: on Linux, ask to be terminated when the command is killed outright."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from rich.console import Console
-from rich.progress import Progress
+from rich.progress import TaskProgressColumn
 
+from cxad_pipeline.cli.terminal import progress_bar
 from cxad_pipeline.interactions.simulation import (
     SimulationConfig,
     expected_interactions,
@@ -37,7 +37,7 @@ def simulate_file(
         volume_scale=volume,
     )
     beside = labels or _labels_beside(output)
-    with Progress(console=Console(stderr=True)) as progress:
+    with progress_bar(TaskProgressColumn()) as progress:
         task = progress.add_task("simulating", total=expected_interactions(config))
         write_simulation(config, output, beside, incidents, lambda done: progress.advance(task, done))
     return [path for path in (output, beside, incidents) if path]

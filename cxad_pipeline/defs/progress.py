@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+import click
 import dagster as dg
-from rich.console import Console
 
 _STEP_EVENTS = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE"}
 
@@ -14,7 +14,6 @@ _STEP_EVENTS = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE"}
 class _ProgressHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self._console = Console(stderr=True, highlight=False)
         self._started: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -26,19 +25,19 @@ class _ProgressHandler(logging.Handler):
             # Dagster's own remark on steps that will not run follows from the failure above it.
             if not step or record.levelno < logging.INFO or "Dependencies for step" in record.getMessage():
                 return
-            style = "yellow" if record.levelno >= logging.WARNING else "dim"
-            self._console.print(f"    {meta.get('orig_message', record.getMessage())}", style=style, markup=False)
+            line, warning = str(meta.get("orig_message", record.getMessage())), record.levelno >= logging.WARNING
+            click.secho(f"    {line}", err=True, fg="yellow" if warning else None, dim=not warning)
             return
         if event.event_type_value not in _STEP_EVENTS:
             return
         if event.event_type_value == "STEP_START":
             self._started[step] = time.monotonic()
-            self._console.print(f"  {step} ...", style="bold", markup=False)
+            click.secho(f"  {step} ...", err=True, bold=True)
         else:
             seconds = time.monotonic() - self._started.get(step, time.monotonic())
             failed = event.event_type_value == "STEP_FAILURE"
-            word, style = ("failed", "red") if failed else ("done", "green")
-            self._console.print(f"  {step} {word} in {seconds:.1f} s", style=style, markup=False)
+            word, colour = ("failed", "red") if failed else ("done", "green")
+            click.secho(f"  {step} {word} in {seconds:.1f} s", err=True, fg=colour)
 
 
 @dg.logger(config_schema={}, description="Progress for people at a terminal; the CLI uses it.")

@@ -297,9 +297,7 @@ def _champion_model(settings: Settings) -> dg.AssetsDefinition:
         seed = settings.training.random_state
         overall = summarize(challenger.detector.score(rows))[0]
         auc = injected_roc_auc(challenger.detector, rows, seed)["ensemble"]
-        champion_auc = None
-        if versions.find(settings, versions.CHAMPION) is not None:
-            champion_auc = injected_roc_auc(versions.load(settings).detector, rows, seed)["ensemble"]
+        champion_auc = _champion_roc_auc(context, settings, rows)
         verdict = decide(
             Candidate(overall.flagged / overall.rows, expected_rate(settings), overall.rows, auc),
             champion_auc,
@@ -331,3 +329,16 @@ def _training_id(context: dg.AssetExecutionContext) -> str:
     """The training that the stored detector comes from: this run, or an earlier one when only a part is made again."""
     event = context.instance.get_latest_materialization_event(dg.AssetKey("ensemble_model"))
     return str(event.run_id if event is not None else context.run.run_id)
+
+
+def _champion_roc_auc(context: dg.AssetExecutionContext, settings: Settings, rows: pa.Table) -> float | None:
+    """ROC-AUC of the present champion; None where there is none, or none that can be loaded and still score."""
+    if versions.find(settings, versions.CHAMPION) is None:
+        return None
+    try:
+        champion = versions.load(settings)
+    except RegistryError as error:
+        # A champion that nobody can load serves nobody: the challenger is judged as a first version.
+        context.log.warning(str(error))
+        return None
+    return injected_roc_auc(champion.detector, rows, settings.training.random_state)["ensemble"]

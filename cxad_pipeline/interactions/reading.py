@@ -95,8 +95,11 @@ def _batches(
         raise SourceError(f"{file}: damaged or incomplete gzip file ({error}); land it again") from error
     except csv.Error as error:
         raise SourceError(f"{file}: the header is not CSV ({error})") from error
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{file}: damaged file ({error}); land it again") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        # Arrow's word for damaged pages is OSError without a number; a store that can't be reached is no such thing.
+        if isinstance(error, OSError) and (error.errno is not None or "AWS Error" in str(error)):
+            raise
+        raise SourceError(f"{file}: damaged file ({str(error).strip()}); land it again") from error
 
 
 def _read_parquet(
@@ -105,12 +108,7 @@ def _read_parquet(
     with folder.open(file) as stream:
         if stream.size() == 0:
             return
-        try:
-            parquet = pq.ParquetFile(stream)
-        except OSError as error:
-            if "AWS Error" in str(error):
-                raise
-            raise SourceError(f"{file}: damaged file ({error}); land it again") from error
+        parquet = pq.ParquetFile(stream)
         reader.check_header(file, parquet.schema_arrow.names)
         total, first = parquet.metadata.num_rows, 1
         for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
@@ -124,8 +122,10 @@ def _read_parquet(
 def _read_csv(
     folder: Folder, file: str, reader: SourceReader, on_bytes: Callable[[int], None] | None
 ) -> Iterator[tuple[RawBatch, list[MalformedRow]]]:
-    with folder.open_stream(file) as raw:
-        binary: Any = gzip.GzipFile(fileobj=raw) if file.lower().endswith(".gz") else raw
+    with folder.open_stream(file) as stream:
+        raw = _CountedStream(stream)
+        buffered = io.BufferedReader(raw, 1 << 20)
+        binary = _unpacked(buffered) if file.lower().endswith(".gz") else buffered
         # Bytes that are no text in this encoding cost their row, not the file.
         text = io.TextIOWrapper(binary, encoding=reader.source.encoding, errors="surrogateescape", newline="")
         lines = _Lines(text)
@@ -138,7 +138,7 @@ def _read_csv(
                 f"{file}: the header is not text in {reader.source.encoding}; set sources.{reader.source.name}.encoding"
             )
         reader.check_header(file, header)
-        rows: list[list[str]] = []
+        rows: list[tuple[str, ...]] = []
         places: list[int] = []
         malformed: list[MalformedRow] = []
         damage: Exception | None = None
@@ -160,7 +160,9 @@ def _read_csv(
             if lines.undecodable():
                 reason = f"not text in {reader.source.encoding}; set sources.{reader.source.name}.encoding"
             if not reason:
-                rows.append(row)
+                reason = lines.quote_fault(reader.source.delimiter)
+            if not reason:
+                rows.append(tuple(row))  # tuples of texts are no work for the garbage collector, unlike lists
                 places.append(start)
             elif row:
                 # A quote that is never closed swallows the lines below: only the first one is given up.
@@ -170,13 +172,38 @@ def _read_csv(
                 yield _raw_batch(header, rows, places), malformed
                 rows, places, malformed = [], [], []
                 if on_bytes is not None:
-                    on_bytes(raw.tell())
+                    on_bytes(raw.count)
         if rows or malformed:
             yield _raw_batch(header, rows, places), malformed
         if on_bytes is not None:
-            on_bytes(raw.tell())
+            on_bytes(raw.count)
         if damage is not None:
             raise damage
+
+
+class _CountedStream(io.RawIOBase):
+    """A stream that says how many bytes were read from it; pyarrow's own can't tell its position."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def readable(self) -> bool:
+        """Say yes, as the interface asks."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; give the number of bytes."""
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self.count += len(data)
+        return len(data)
+
+
+def _unpacked(packed: Any) -> Any:
+    """Content of a gzip file; of one that was packed twice, as some object stores do to names in .gz, too."""
+    content = io.BufferedReader(gzip.GzipFile(fileobj=packed, mode="rb"), 1 << 16)
+    return gzip.GzipFile(fileobj=content, mode="rb") if content.peek(2).startswith(b"\x1f\x8b") else content
 
 
 class _Lines:
@@ -217,6 +244,19 @@ class _Lines:
             return text
         return text.encode(encoding, "surrogateescape").decode(encoding, "backslashreplace")
 
+    def quote_fault(self, delimiter: str) -> str:
+        """What is wrong with the quotes of a record over several lines; empty where nothing is.
+
+        `csv.reader` lets a quote pass that is closed in the middle of a later row's field, or never. Such a record may
+        have swallowed good rows.
+        """
+        if len(self._record) > 1:
+            try:
+                list(csv.reader(self._record, delimiter=delimiter, strict=True))
+            except csv.Error as error:
+                return f"not a CSV record: {error}"
+        return ""
+
     def again_from_second(self) -> None:
         """Give the record's lines again, but for the first."""
         self._again.extendleft(reversed(self._record[1:]))
@@ -230,7 +270,7 @@ def _next_header(records: Iterator[list[str]]) -> list[str] | None:
     return None
 
 
-def _raw_batch(header: list[str], rows: list[list[str]], lines: list[int]) -> RawBatch:
+def _raw_batch(header: list[str], rows: list[tuple[str, ...]], lines: list[int]) -> RawBatch:
     values = zip(*rows, strict=True) if rows else ([] for _ in header)
     columns = {name: pa.array(column, pa.string()) for name, column in zip(header, values, strict=True)}
     return RawBatch(columns, np.asarray(lines, np.int64))

@@ -168,7 +168,7 @@ def read_labels(path: str) -> dict[str, str]:
             absent = [name for name in (ID, "kind") if name not in (reader.fieldnames or [])]
             if absent:
                 raise LabelsError(f"{path}: no column {', '.join(absent)}; labels need {ID} and kind")
-            return {row[ID]: row["kind"] or "" for row in reader}
+            return {row[ID]: row["kind"] or "" for row in reader if row[ID]}
     except (UnicodeDecodeError, csv.Error) as error:
         raise LabelsError(f"{path}: no CSV in UTF-8 ({error})") from error
 

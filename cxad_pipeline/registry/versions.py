@@ -113,7 +113,7 @@ def load(settings: Settings, alias_or_version: str = CHAMPION) -> RegisteredDete
             folder = download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=tracking_uri(settings))
             detector = Detector.load(Path(folder))
         except (MlflowException, OSError, DetectorFormatError) as error:
-            what = str(error).replace(f"{scratch}/", "")
+            what = " ".join(str(error).replace(f"{scratch}/", "").split())  # MLflow's words run over several lines
             raise RegistryError(
                 f"version {entry.version} of {settings.mlflow.registered_model} is registered, but its artifacts at "
                 f"{source} can't be read ({what}); check mlflow.artifacts, or train again"

@@ -10,7 +10,7 @@ import datetime as dt
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_serializer, model_validator
 
 from cxad_pipeline.settings.nodes import Cron, Location, Moment, Name, Node, Percentile, Share, Zone
 from cxad_pipeline.settings.sources import ExtraColumn, Source
@@ -219,6 +219,13 @@ class MLflowSettings(Node):
     )
     experiment: str = Field("cx-anomaly-detector", min_length=1, description="Experiment.")
     registered_model: str = Field("cx-anomaly-detector", min_length=1, description="Registered model.")
+
+    @field_serializer("tracking_uri", when_used="json")
+    def _without_password(self, uri: str) -> str:
+        """What is shown (`cxad config`) has no user and password, which an address may carry."""
+        scheme, separator, rest = uri.partition("://")
+        hidden, found, place = rest.rpartition("@")
+        return f"{scheme}{separator}**********@{place}" if found and hidden else uri
 
 
 class PortSettings(Node):

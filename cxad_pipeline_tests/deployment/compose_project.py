@@ -17,7 +17,7 @@ _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?:(?P<rule>:\?|:-)(?P<word>[^}]*))?\}
 def env_file(path: Path) -> dict[str, str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     pairs = [line.split("=", 1) for line in lines if line.strip() and not line.startswith("#")]
-    return {name: value for name, value in pairs}
+    return dict(pairs)
 
 
 def variables(text: str) -> dict[str, str | None]:
@@ -81,5 +81,7 @@ def copies(instructions: list[Instruction], stage: int | None = None) -> list[tu
 def image_environment(instructions: list[Instruction]) -> dict[str, str]:
     """What `ENV` sets in the last stage."""
     last = max(each.stage for each in instructions)
-    pairs = [word.split("=", 1) for each in instructions if each.name == "ENV" and each.stage == last for word in each.words]
+    pairs = [
+        word.split("=", 1) for each in instructions if each.name == "ENV" and each.stage == last for word in each.words
+    ]
     return dict(pairs)

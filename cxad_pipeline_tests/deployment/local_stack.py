@@ -69,11 +69,17 @@ class LocalStack:
 
     def command(self, service: str) -> list[str]:
         """The service's command, with its port, host and files as they are here."""
+        return self._command(service, self.compose[service]["command"])
+
+    def _command(self, service: str, words: list[str]) -> list[str]:
+        def local(found: re.Match[str]) -> str:
+            before = "--port=" if found[1] == "--port=" else "127.0.0.1:"
+            return f"{before}{self.port(f'{service}:{found[2]}')}"
+
+        own = rf"(--port=|127\.0\.0\.1:|{service}:)(\d{{4}})\b"
         return [
-            re.sub(r"^--port=(\d+)$", lambda found: f"--port={self.port(f'{service}:{found[1]}')}", word)
-            .replace("--host=0.0.0.0", "--host=127.0.0.1")
-            .replace("/opt/dagster", str(self.home))
-            for word in self.compose[service]["command"]
+            re.sub(own, local, word) if "allowed-hosts" not in word else word
+            for word in (word.replace("0.0.0.0", "127.0.0.1").replace("/opt/dagster", str(self.home)) for word in words)
         ]
 
     def start(self, service: str) -> None:
@@ -87,21 +93,15 @@ class LocalStack:
 
     def healthy(self, service: str) -> bool:
         """Whether the health check of the compose file passes."""
-        words = [self._here(word) for word in self.compose[service]["healthcheck"]["test"][1:]]
-        port = next((f"--port={self.port(f'{service}:4000')}" for word in words if word == "--port=4000"), "")
-        words = [port if word == "--port=4000" else word for word in words]
-        words = [re.sub(r"127\.0\.0\.1:(\d{4})/", lambda m: f"127.0.0.1:{self._own(service, m[1])}/", w) for w in words]
-        return self.run(service, words).returncode == 0
-
-    def _own(self, service: str, port: str) -> int:
-        known = f"{service}:{port}"
-        return self.port(known) if known in self._addresses else int(port)
+        return (
+            self.run(service, self._command(service, self.compose[service]["healthcheck"]["test"][1:])).returncode == 0
+        )
 
     def wait(self, service: str, path: str = "") -> None:
         """Until the service is healthy; with a path, until that page answers, which is quicker to ask."""
         deadline = time.monotonic() + _READY_SECONDS
-        own = next(int(name.split(":")[1]) for name in self._addresses if name.startswith(f"{service}:"))
-        while not (_answers(f"http://127.0.0.1:{self.port(f'{service}:{own}')}{path}") if path else self.healthy(service)):
+        port = next(port for name, (_, port) in self._addresses.items() if name.startswith(f"{service}:"))
+        while not (_answers(f"http://127.0.0.1:{port}{path}") if path else self.healthy(service)):
             ended = self._running[service].poll() is not None
             if ended or time.monotonic() > deadline:
                 raise AssertionError(f"{service} {'ended' if ended else 'is not ready'}:\n{self.log(service)[-4000:]}")
@@ -117,7 +117,7 @@ class LocalStack:
                     os.killpg(process.pid, ask)
                 except ProcessLookupError:
                     continue
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 5
             for process in self._running.values():
                 try:
                     process.wait(max(deadline - time.monotonic(), 0.1))

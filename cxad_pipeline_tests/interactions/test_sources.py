@@ -146,7 +146,7 @@ def test_drop_rules_win_over_the_contract_and_the_first_rule_names_the_reason() 
     ]
     batch = convert(
         source_reader(columns=PLAIN, drop=drop),
-        {"id": list("abc") + [""], "at": [NOON] * 4, "outcome": ["OK", "TEST", " PHANTOM ", "OK"],
+        {"id": [*"abc", ""], "at": [NOON] * 4, "outcome": ["OK", "TEST", " PHANTOM ", "OK"],
          "agent": ["Eve", "robot", "Eve", "robot"]},
     )  # fmt: skip
     assert batch.accepted.tolist() == [True, False, False, False]

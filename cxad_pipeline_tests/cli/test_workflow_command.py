@@ -1,0 +1,88 @@
+"""`cxad workflow`, as somebody sees it who runs it for the first and for the second time."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from pathlib import Path
+
+from command_world import CommandWorld, summary
+
+DIGEST = "interactions unusual"
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _exports(world: CommandWorld) -> list[Path]:
+    return sorted(world.processed.glob("anomalies_ensemble_*.csv"))
+
+
+def _number(text: str) -> int:
+    return int(text.split()[0].replace(",", ""))
+
+
+def test_the_summary_says_what_the_files_say(
+    first_run: tuple[CommandWorld, subprocess.CompletedProcess[str]],
+) -> None:
+    world, done = first_run
+    assert done.returncode == 0, done.stderr
+    rows = summary(done.stdout[done.stdout.index("\nWorkflow\n") :])
+    training = len(_rows(world.folder / "data/input/training/mock_train.csv"))
+    landed = len(_rows(world.folder / "data/input/inference/mock_inference.csv"))
+    exported = [row for file in _exports(world) for row in _rows(file)]
+    flagged = [row for row in exported if row["ensemble_anomaly"] == "1"]
+    assert _number(rows["training rows in"][0]) == training
+    assert _number(rows["training rows rejected"][0]) == 0
+    assert _number(rows["rows in"][0]) == landed
+    assert _number(rows["rejected"][0]) == 0
+    assert _number(rows["scored"][0]) == landed == len(exported)
+    assert _number(rows["anomalies"][0]) == len(flagged) > 0
+    assert rows["scored"][0].endswith("by v1")
+    assert rows["model version"][0].startswith("v1, champion")
+    for name in ("iforest", "rcf", "ensemble"):
+        threshold = float(exported[0][f"{name}_threshold"])
+        assert f"{name} {threshold:.4g}" in rows["thresholds"][0]
+    assert {word.split(" ")[0] for word in rows["files written"]} >= {str(_exports(world)[0].relative_to(world.folder))}
+    assert all((world.folder / file).is_file() for file in rows["report written"])
+    assert "make up" in rows["look around"][0]
+    assert "http://127.0.0.1:3000" in rows["look around"][0]
+    assert "http://127.0.0.1:5000" in rows["look around"][0]
+
+
+def test_the_alerts_are_printed_for_each_window(
+    first_run: tuple[CommandWorld, subprocess.CompletedProcess[str]],
+) -> None:
+    world, done = first_run
+    assert done.stdout.count(DIGEST) == len(_exports(world)) == 8
+    assert summary(done.stdout[done.stdout.index("\nWorkflow\n") :])["alerts"] == ["8 sent"]
+
+
+def test_progress_goes_to_stderr_without_warnings_of_libraries_and_control_characters(
+    first_run: tuple[CommandWorld, subprocess.CompletedProcess[str]],
+) -> None:
+    _, done = first_run
+    for line in done.stderr.splitlines():
+        # Ours are indented lines about a step, or headings; libraries write otherwise.
+        assert line.startswith(("  ", "training", "scoring windows ")), line
+        assert "warning" not in line.lower(), line
+    assert "rcf_model done in" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "\r" not in done.stdout + done.stderr
+    assert "champion_model done in" in done.stderr
+    assert "champion_model" not in done.stdout
+
+
+def test_a_second_run_replaces_and_tells_nothing_twice(trained: CommandWorld) -> None:
+    files, counts = sorted(trained.processed.iterdir()), trained.rows_by_window()
+    again = trained.run("workflow")
+    assert again.returncode == 0, again.stderr
+    assert sorted(trained.processed.iterdir()) == files
+    assert trained.rows_by_window() == counts
+    assert sum(int(str(count)) for count in counts.values()) == 2976
+    assert DIGEST not in again.stdout
+    rows = summary(again.stdout)
+    assert rows["alerts"] == ["8 told before and not told again"]
+    assert rows["model version"][0].startswith("v2")

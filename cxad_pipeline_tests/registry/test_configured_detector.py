@@ -1,0 +1,39 @@
+"""From settings to a detector's configuration: columns that no row has are left out, everything else is passed on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cxad_pipeline.interactions.sources import schema_of
+from cxad_pipeline.registry.detector_config import detector_config, expected_rate
+from cxad_pipeline.settings import load_settings
+
+
+def test_settings_become_the_configuration(tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text("""
+models:
+  - {name: forest, algorithm: isolation_forest, threshold_percentile: 98, params: {n_estimators: 7}}
+  - {name: cuts, algorithm: random_cut_forest, params: {tree_size: 32, scoring: codisp}}
+ensemble: {strategy: max, weights: {cuts: 2}, threshold_percentile: 97.5}
+preprocessing: {imputation: mean, scaling: standard}
+training: {held_out: 0.4, random_state: 9}
+segments: {dimensions: [queue, language]}
+""")
+    settings = load_settings(path)
+    config = detector_config(settings, schema_of(settings), ["csat", "hold_time_seconds", "queue", "notes"])
+    config.validate()
+    assert (list(config.numeric), list(config.categorical)) == (["csat", "hold_time_seconds"], ["queue"])
+    assert list(config.segments) == ["queue"]
+    assert [(m.name, m.algorithm, m.threshold_percentile) for m in config.models] == [
+        ("forest", "isolation_forest", 98),
+        ("cuts", "random_cut_forest", 99),
+    ]
+    assert config.models[0].params["n_estimators"] == 7
+    assert config.models[1].params == {"n_estimators": 100, "tree_size": 32, "scoring": "codisp"}
+    assert (config.ensemble.strategy, config.ensemble.weights) == ("max", {"cuts": 2})
+    assert (config.imputation, config.scaling, config.held_out, config.random_state) == ("mean", "standard", 0.4, 9)
+    assert config.labels["hold_time_seconds"] == ("hold time", "s")
+    assert expected_rate(settings) == pytest.approx(0.025)
