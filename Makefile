@@ -3,10 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-CONFIG ?= $(CXAD_CONFIG)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-ifneq ($(CONFIG),)
-export CXAD_CONFIG = $(CONFIG)
+ifdef CONFIG
+export CXAD_CONFIG := $(CONFIG)
 endif
 
 .DEFAULT_GOAL := help
@@ -29,9 +28,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: ## Write requirements.lock again from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file requirements.lock
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
+lock: ## Write both lock files again from pyproject.toml: for development, and for the image
+	$(LOCK) --extra dev --output-file requirements.lock
+	$(LOCK) --constraint requirements.lock --output-file docker/requirements.lock
 
 workflow: install ## Train, evaluate, score the sample, export, alert: the whole pipeline once
 	@$(BIN)/cxad workflow

@@ -95,7 +95,7 @@ def summary(output: str) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
     name = ""
     for line in output.splitlines():
-        if not line.startswith("  ") or line.startswith("   ") and not name:
+        if not line.startswith("  ") or (line.startswith("   ") and not name):
             continue
         head, _, value = line.strip().partition("  ")
         if line[2] != " ":

@@ -151,10 +151,27 @@ def workflow() -> None:
 @click.option("--start", type=click.DateTime(), default="2026-09-14", show_default=True, help="First moment, in UTC.")
 @click.option("--rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Number of interactions.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes.")
-@click.option("--anomaly-rate", type=click.FloatRange(0, 0.5), default=0.01, show_default=True)
-@click.option("--incidents-per-week", type=click.FloatRange(min=0), default=1.0, show_default=True)
-@click.option("--volume", type=click.FloatRange(min=0.001), default=1.0, show_default=True,
-              help="1 is about 25,000 contacts a week.")  # fmt: skip
+@click.option(
+    "--anomaly-rate",
+    type=click.FloatRange(0, 0.5),
+    default=0.01,
+    show_default=True,
+    help="Share of interactions that are anomalies.",
+)
+@click.option(
+    "--incidents-per-week",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Hours-long disturbances of one segment.",
+)
+@click.option(
+    "--volume",
+    type=click.FloatRange(min=0.001),
+    default=1.0,
+    show_default=True,
+    help="1 is about 25,000 contacts a week.",
+)
 @click.option("--samples", is_flag=True, help="Write the committed samples again, below data/.")
 def simulate(samples: bool, output: str | None, **options: Any) -> None:
     """Simulate a contact centre's interactions, with labels.

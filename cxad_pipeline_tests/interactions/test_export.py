@@ -84,12 +84,14 @@ def test_a_table_without_rows_is_a_header() -> None:
 
 def test_empty_pieces_write_nothing_and_repeat_nothing() -> None:
     """pyarrow writes a stale buffer for an empty first chunk (apache/arrow#36889)."""
-    first, second = pa.table({"a": ["first"]}), pa.table({"a": ["second"]})
-    none = first.slice(0, 0)
-    holed = pa.concat_tables([none, second, none])
-    assert holed["a"].num_chunks == 3
-    assert rows(first, none, holed, none) == [["a"], ["first"], ["second"]]
-    assert rows(none, first) == [["a"], ["first"]]
+    for one, two in (("first", "second"), (1, 2), (1.5, 2.5), (None, None)):
+        first, second = (pa.table({"a": [value], "b": ["end"]}) for value in (one, two))
+        none = first.slice(0, 0)
+        holed = pa.concat_tables([none, second, none])
+        assert holed["a"].num_chunks == 3
+        expected = [["a", "b"], *([str(value or ""), "end"] for value in (one, two))]
+        assert rows(first, none, holed, none) == expected
+        assert rows(none, first) == expected[:2]
 
 
 def test_nothing_written_is_an_empty_file() -> None:

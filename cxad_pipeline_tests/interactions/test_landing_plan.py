@@ -156,6 +156,11 @@ def test_a_new_file_asks_for_exactly_the_windows_it_touches(desk: Desk) -> None:
     assert (plan.windows, plan.changed, plan.complete) == (["w0", "w2"], {"f.csv": ["w0", "w2"]}, True)
 
 
+def test_a_row_in_the_last_minute_of_a_window_does_not_touch_the_next(desk: Desk) -> None:
+    land(desk.landed, "f.csv", csv_of([("a", "2026-10-12T11:59:59"), ("b", "2026-10-12T18:00")]))
+    assert desk.look().windows == ["w1", "w3"]
+
+
 def test_a_rejected_row_touches_its_window_too(desk: Desk) -> None:
     land(desk.landed, "f.csv", csv_of([("", at(7))]))
     assert desk.look().windows == ["w1"]

@@ -1,0 +1,168 @@
+"""`cxad up`: both user interfaces answer over the same state, and one signal leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from command_world import USAGE, CommandWorld, one_line
+
+ASSETS = """{assetNodes {assetKey {path} assetMaterializations(limit: 1) {runId}}
+             instance {daemonHealth {allDaemonStatuses {daemonType required healthy}}}}"""
+
+
+def _free_ports() -> dict[str, str]:
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return {"CXAD_PORTS__DAGSTER": str(one.getsockname()[1]), "CXAD_PORTS__MLFLOW": str(two.getsockname()[1])}
+
+
+def _get(port: str, path: str, body: object = None) -> bytes:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=30) as answer:
+        return bytes(answer.read())
+
+
+def _ask(port: str, path: str, body: object = None) -> Any:
+    return json.loads(_get(port, path, body))
+
+
+def _until(what: Callable[[], Any], seconds: float = 120) -> Any:
+    """What a call gives, once it gives something; it may fail until then."""
+    deadline, error = time.monotonic() + seconds, None
+    while time.monotonic() < deadline:
+        try:
+            if found := what():
+                return found
+        except OSError as refused:
+            error = refused
+        time.sleep(0.2)  # between two looks; the deadline decides
+    raise AssertionError(f"not within {seconds} s: {error}")
+
+
+def _children(parent: int) -> set[int]:
+    """All processes below one, whichever group they belong to."""
+    table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = [tuple(map(int, line.split())) for line in table.splitlines()]
+    found, newest = set(), {parent}
+    while newest:
+        newest = {pid for pid, above in parents if above in newest} - found
+        found |= newest
+    return found
+
+
+def _alive(pids: set[int]) -> set[int]:
+    table = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True).stdout
+    running = {int(pid) for pid, state in map(str.split, table.splitlines()) if not state.startswith("Z")}
+    return pids & running
+
+
+@pytest.mark.timeout(300)
+def test_both_interfaces_show_the_state_and_one_interrupt_stops_all(trained: CommandWorld) -> None:
+    ports = _free_ports()
+    dagster, mlflow = ports["CXAD_PORTS__DAGSTER"], ports["CXAD_PORTS__MLFLOW"]
+    process = trained.start("up", **ports, ENABLE_SCHEDULER="false")
+    try:
+        _until(lambda: _ask(dagster, "/server_info"))
+        _until(lambda: _get(mlflow, "/version"))
+        answer = _until(lambda: _settled(_ask(dagster, "/graphql", {"query": ASSETS})))
+        nodes = {node["assetKey"]["path"][0]: node["assetMaterializations"] for node in answer["assetNodes"]}
+        assert {"landed_inference_files", "raw_interactions", "champion_model", "alert_notifications"} <= set(nodes)
+        assert nodes["ensemble_scores"], "the UI does not see what the commands have made"
+        search = {"max_results": 10, "filter": "name = 'cx-anomaly-detector'"}
+        found = _ask(mlflow, "/api/2.0/mlflow/experiments/search", search)
+        (experiment,) = found["experiments"]
+        runs = _ask(
+            mlflow, "/api/2.0/mlflow/runs/search", {"experiment_ids": [experiment["experiment_id"]], "max_results": 50}
+        )["runs"]
+        names = {run["info"]["run_name"] for run in runs}
+        assert {"iforest", "rcf", "ensemble"} <= names
+        parent = next(run["info"]["run_id"] for run in runs if run["info"]["run_name"].startswith("training-"))
+        listed = _ask(mlflow, f"/api/2.0/mlflow/artifacts/list?run_id={parent}&path=figures")
+        assert any(file["path"].endswith("score_distribution.png") for file in listed["files"])
+        below = _children(process.pid)
+        assert len(below) >= 4  # webserver, daemon, code server, MLflow
+        asked = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert time.monotonic() - asked < 20
+        assert process.returncode == 0
+        _until(lambda: not _alive(below), seconds=5)
+        assert f"Dagster  http://127.0.0.1:{dagster}" in out
+        assert f"MLflow   http://127.0.0.1:{mlflow}" in out
+        assert "Traceback" not in err
+        assert "Warning" not in err
+    finally:
+        _kill(process)
+
+
+def _settled(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """The answer, once the code is loaded and every daemon that is needed has reported."""
+    data: dict[str, Any] = answer["data"]
+    daemons = data["instance"]["daemonHealth"]["allDaemonStatuses"]
+    needed = [status for status in daemons if status["required"]]
+    healthy = needed and all(status["healthy"] for status in needed)
+    return data if data["assetNodes"] and healthy else None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
+@pytest.mark.timeout(300)
+def test_nothing_is_left_when_the_command_is_killed_outright(trained: CommandWorld) -> None:
+    ports = _free_ports()
+    process = trained.start("up", **ports, ENABLE_SCHEDULER="false")
+    try:
+        _until(lambda: len(_children(process.pid)) >= 2)
+        _until(lambda: _get(ports["CXAD_PORTS__MLFLOW"], "/version"))
+        below = _children(process.pid)
+        process.kill()
+        process.wait(10)
+        _until(lambda: not _alive(below), seconds=60)
+    finally:
+        _kill(process)
+
+
+@pytest.mark.parametrize("key", ["dagster", "mlflow"])
+def test_a_port_in_use_is_named_with_its_key(trained: CommandWorld, key: str) -> None:
+    ports = _free_ports()
+    variable = f"CXAD_PORTS__{key.upper()}"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(ports[variable])))
+        taken.listen()
+        done = trained.run("up", **ports)
+    assert done.returncode == USAGE
+    said = one_line(done.stderr)
+    assert f"port {ports[variable]} is in use" in said
+    assert f"ports.{key}" in said
+    assert variable in said
+
+
+def test_elsewhere_it_says_where_to_start_it(trained: CommandWorld) -> None:
+    (trained.folder / "workspace.yaml").rename(trained.folder / "elsewhere.yaml")
+    try:
+        done = trained.run("up", **_free_ports())
+    finally:
+        (trained.folder / "elsewhere.yaml").rename(trained.folder / "workspace.yaml")
+    assert done.returncode == USAGE
+    assert "workspace.yaml" in one_line(done.stderr)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """After a failure, leave nothing of this test running."""
+    left = _children(process.pid)
+    if process.poll() is None:
+        process.kill()
+        process.communicate(timeout=30)
+    for pid in _alive(left):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,99 @@
+"""The README is true: its commands run in the order in which they stand, its paths exist, its Python works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_world import REPOSITORY, CommandWorld
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+# Continuous integration makes the first two (test_makefile), test_interfaces runs what the third does.
+MADE_ELSEWHERE = {"make workflow", "make test", "make up"}
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def _commands() -> list[str]:
+    return [line for block in _blocks("sh") for line in block.splitlines() if line and line not in MADE_ELSEWHERE]
+
+
+@pytest.mark.timeout(600)
+def test_every_command_runs(tmp_path: Path) -> None:
+    world = CommandWorld(tmp_path)
+    commands = _commands()
+    assert len(commands) >= 8
+    for command in commands:
+        words = shlex.split(command)
+        variables = {}
+        while "=" in words[0]:
+            name, _, value = words.pop(0).partition("=")
+            variables[name] = value
+        assert words[0] == "cxad", f"{command}: neither cxad nor one of {sorted(MADE_ELSEWHERE)}"
+        done = world.run(*words[1:], **variables)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        if "--output" in words:
+            assert (world.folder / words[words.index("--output") + 1]).stat().st_size > 0
+    assert {"champion_model", "ensemble_scores"} <= _made(world)
+
+
+def _made(world: CommandWorld) -> set[str]:
+    with world.instance() as instance:
+        return {key.to_user_string() for key in instance.all_asset_keys()}
+
+
+def test_every_link_and_path_exists() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)", README) if "://" not in link]
+    named = [
+        word
+        for word in re.findall(r"`([\w./-]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))
+        if word.startswith(("configs/", "data/input", "data/labels", "docs/", "cxad_pipeline/", "docker"))
+    ]
+    assert len(links) >= 3
+    assert len(named) >= 8
+    absent = [path for path in [*links, *named] if not (REPOSITORY / path).exists()]
+    assert absent == []
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_exit_codes_are_those_of_the_command() -> None:
+    from cxad_pipeline.cli.terminal import EXIT_CODES
+
+    paragraph = re.search(r"Exit codes:(.*?)\n\n", README, re.DOTALL)
+    assert paragraph is not None
+    assert re.findall(r"\b(\d+) [a-z]", paragraph.group(1)) == [code for code, _ in EXIT_CODES]
+
+
+def test_the_columns_are_those_of_the_schema() -> None:
+    from cxad_pipeline.interactions.schema import COLUMNS
+
+    named = re.search(r"optional: `([^`]+)`", README)
+    assert named is not None
+    assert re.split(r",\s+", named.group(1)) == [column.name for column in COLUMNS]
+
+
+def test_the_python_block_runs(tmp_path: Path) -> None:
+    """As a script of its own, on rows of the training sample."""
+    (block,) = _blocks("python")
+    sample = REPOSITORY / "data" / "input" / "training" / "mock_train.csv"
+    script = tmp_path / "block.py"
+    check = "assert len(scores.ensemble) == len(scores.severity) == len(scores.flags['ensemble']) == len(reasons)"
+    script.write_text(
+        f"import pandas\ntable = pandas.read_csv({str(sample)!r}, nrows=3000)\n{block}\n{check}\nprint(len(reasons))\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "3000"
+    assert done.stderr == ""
