@@ -14,7 +14,8 @@ import dagster as dg
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NO_MODEL, USAGE, FAILED, INTERRUPTED = 3, 2, 1, 130
-# Small forests: these tests are about the command, not about the models.
+TRAINING_ROWS = 4_000
+# Few rows and small forests: these tests are about the command, not about the models.
 SMALL_FORESTS = {
     "CXAD_MODELS__IFOREST__PARAMS__N_ESTIMATORS": "20",
     "CXAD_MODELS__RCF__PARAMS__N_ESTIMATORS": "10",
@@ -25,7 +26,7 @@ _OURS = ("CXAD_", "ENABLE_", "MLFLOW_", "DAGSTER_", "BATCH_SCORE_CRON", "SLACK_W
 
 
 class CommandWorld:
-    """A folder with copies of the configuration and the samples.
+    """A folder with copies of the configuration and the samples, the training sample cut short.
 
     Parameters
     ----------
@@ -38,8 +39,10 @@ class CommandWorld:
         shutil.copytree(REPOSITORY / "configs", folder / "configs")
         for part in ("inference", "training"):
             (folder / "data" / "input" / part).mkdir(parents=True)
-        for sample in ("input/training/mock_train.csv", "input/inference/mock_inference.csv"):
-            shutil.copy2(REPOSITORY / "data" / sample, folder / "data" / sample)
+        training, inference = "data/input/training/mock_train.csv", "data/input/inference/mock_inference.csv"
+        lines = (REPOSITORY / training).read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / training).write_text("".join(lines[: 1 + TRAINING_ROWS]), encoding="utf-8")
+        shutil.copy2(REPOSITORY / inference, folder / inference)
         shutil.copytree(REPOSITORY / "data" / "labels", folder / "data" / "labels")
         shutil.copy2(REPOSITORY / "workspace.yaml", folder / "workspace.yaml")
         plain = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}

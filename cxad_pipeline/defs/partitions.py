@@ -42,7 +42,8 @@ def ended_windows(
     # Dagster gives windows that start inside the period; a year back finds the one that the period starts in.
     keys = partitions.get_partition_keys_in_time_window(dg.TimeWindow(start - dt.timedelta(days=366), end))
     windows = windows_for(partitions, keys)
-    return [window for window in windows if window.end > start and window.start < end and window.end <= now]
+    first, last = partitions.start, min(now, partitions.end or now)
+    return [w for w in windows if w.end > start and w.start < end and w.start >= first and w.end <= last]
 
 
 def neighbouring_runs(

@@ -8,7 +8,7 @@ import re
 import dagster as dg
 import pytest
 import yaml
-from command_world import CommandWorld
+from command_world import REPOSITORY, CommandWorld
 
 from cxad_pipeline import __version__
 from cxad_pipeline.cli import main
@@ -84,11 +84,11 @@ def test_the_same_seed_gives_the_same_bytes(folder: CommandWorld) -> None:
 
 def test_samples_are_made_again_byte_for_byte(folder: CommandWorld) -> None:
     files = sorted(path for path in (folder.folder / "data").rglob("*mock_*") if path.is_file())
-    before = [path.read_bytes() for path in files]
     for path in files:
         path.unlink()
     assert folder.run("simulate", "--samples").returncode == 0
-    assert [path.read_bytes() for path in files] == before
+    for path in files:
+        assert path.read_bytes() == (REPOSITORY / path.relative_to(folder.folder)).read_bytes(), path
     assert len(files) == 5
 
 

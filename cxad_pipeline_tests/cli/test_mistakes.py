@@ -6,7 +6,7 @@ import signal
 
 import dagster as dg
 import pytest
-from command_world import FAILED, INTERRUPTED, NO_MODEL, USAGE, CommandWorld, one_line
+from command_world import FAILED, INTERRUPTED, NO_MODEL, TRAINING_ROWS, USAGE, CommandWorld, one_line
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_too_few_training_rows_fail_the_run_in_one_line(fresh: CommandWorld) -> 
     done = fresh.run("train", CXAD_TRAINING__MIN_ROWS="20000")
     assert done.returncode == FAILED
     said = one_line(done.stderr)
-    assert "10097 training rows" in said
+    assert f"{TRAINING_ROWS} training rows" in said
     assert "training.min_rows asks for 20000" in said
 
 

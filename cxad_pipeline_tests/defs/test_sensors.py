@@ -7,8 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
-from landing_world import START, RecordingChannel, land
+from landing_world import START, RecordingChannel, land, make_settings
 
+from cxad_pipeline.definitions import build_definitions
 from cxad_pipeline.defs.partitions import scoring_windows, windows_for
 from cxad_pipeline.settings import Settings
 
@@ -102,10 +103,6 @@ def test_rows_of_a_window_that_has_not_ended_are_left_to_the_schedule(definition
 
 
 def test_a_file_that_may_still_be_written_is_left_for_a_later_tick(tmp_path, instance):
-    from landing_world import make_settings
-
-    from cxad_pipeline.definitions import build_definitions
-
     settings = make_settings(tmp_path, landing={"settle_seconds": 3600})
     file_with(settings, "a.csv", "2026-10-05T01:00:00Z")
     requests, cursor, reason = tick(build_definitions(settings), "landing_sensor", instance, None)
@@ -163,10 +160,6 @@ def test_a_new_training_file_asks_for_a_training_and_the_same_one_does_not(defin
 
 
 def test_a_training_file_that_grows_asks_once_it_has_grown_enough(tmp_path, instance):
-    from landing_world import make_settings
-
-    from cxad_pipeline.definitions import build_definitions
-
     settings = make_settings(tmp_path, training={"retrain_new_rows": 100})
     definitions = build_definitions(settings)
     land(settings, "a.csv", start=START, rows=300, folder="training")
@@ -197,9 +190,14 @@ def test_a_failed_run_is_told_in_one_line_each_step(definitions, instance, setti
     assert "ensemble_scores" in channel.sent[0].text
 
 
-def test_windows_are_cut_by_the_cron_expression_in_its_zone(tmp_path):
-    from landing_world import make_settings
+def test_rows_before_the_first_window_and_after_the_last_ask_for_nothing(tmp_path, instance):
+    settings = make_settings(tmp_path, schedule={"first_window": "2026-10-05", "last_window": "2026-10-06"})
+    file_with(settings, "a.csv", *(f"2026-10-0{day}T{hour}:00:00Z" for day in (4, 5, 6) for hour in ("01", "23")))
+    requests, _, _ = tick(build_definitions(settings), "landing_sensor", instance, None)
+    assert all_windows(requests, settings) == ["2026-10-05-0000", "2026-10-05-1800"]
 
+
+def test_windows_are_cut_by_the_cron_expression_in_its_zone(tmp_path):
     settings = make_settings(
         tmp_path,
         schedule={"batch_score_cron": "0 6,18 * * *", "timezone": "Europe/Berlin", "first_window": "2026-10-24"},
