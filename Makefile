@@ -72,6 +72,7 @@ lint: install ## Ruff, mypy, import floors
 
 bench: install ## Benchmarks, as ratios against a peer in the same run
 	@$(BIN)/python benchmarks/rcf_speed.py
+	@$(BIN)/python benchmarks/landing_to_scores.py
 
 docker-up: ## Start the services of docker-compose.yml
 	docker compose up --build --detach

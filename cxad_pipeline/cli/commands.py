@@ -249,7 +249,10 @@ def _score_file(source: str, output: str | None, model: str, settings: Settings)
 
 
 def _report_landed(written: list[str], settings: Settings) -> None:
-    """Tell Dagster of simulated files that lie in a landing folder, so that lineage begins with them."""
+    """Tell Dagster of simulated files that lie in a landing folder, so that lineage begins with them.
+
+    Names that landing leaves out, such as that of the labels, are no landed files.
+    """
     landing = {
         "landed_training_files": Path(settings.paths.training).absolute(),
         "landed_inference_files": Path(settings.paths.inference).absolute(),
@@ -258,7 +261,7 @@ def _report_landed(written: list[str], settings: Settings) -> None:
         (asset, path)
         for path in written
         for asset, folder in landing.items()
-        if folder in Path(path).absolute().parents
+        if folder in Path(path).absolute().parents and not Path(path).name.startswith(("_", "."))
     ]
     if not found:
         return
