@@ -72,7 +72,9 @@ def say(line: str, *, bold: bool = False) -> None:
 def show(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Show what came of a command: a name and a value in each row, a value of several lines below each other."""
     width = max(len(name) for name, _ in rows)
-    click.secho(f"\n{title}" if sys.stdout.isatty() else title, bold=True)
+    if sys.stdout.isatty():
+        click.echo()  # progress stands above it on the same screen
+    click.secho(title, bold=True)
     for name, value in rows:
         first, *others = value.split("\n")
         click.echo(f"  {click.style(name.ljust(width), dim=True)}  {first}")
