@@ -116,7 +116,7 @@ class ConsoleChannel:
             With the answer "printed".
         """
         encoding = sys.stdout.encoding or "utf-8"
-        click.echo(message.text.encode(encoding, errors="replace").decode(encoding))
+        click.echo(message.text.encode(encoding, errors="replace").decode(encoding) + "\n")  # a blank line between two
         return Receipt(self.name, datetime.now(UTC), "printed")
 
 

@@ -36,6 +36,7 @@ class NothingToScoreError(RuntimeError):
 class ScoringTotals:
     """What scoring came to, over all its runs."""
 
+    model: str
     windows: int = 0
     rows_in: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -56,11 +57,11 @@ class ScoringTotals:
                 self.rejected.update(value["kinds"])
             elif item.asset == "ensemble_scores":
                 self.scored += int(value["dagster/row_count"])
-                self.anomalies += int(value["anomalies"])
                 self.model_version = str(value["model_version"])
             elif item.asset == "alert_notifications" and "delivery" in value:
                 self.alerts[str(value["delivery"])] += 1
-            elif item.asset == "anomaly_export" and value["dagster/row_count"]:
+            elif item.asset == "anomaly_export" and value.get("dagster/row_count"):
+                self.anomalies += int(value["anomalies"])
                 self.files.append(str(value["file"]))
 
 
@@ -129,7 +130,7 @@ def score_landed(
             f"since {from_then:%Y-%m-%d %H:%M}{before}; land files there, or {advice}"
         )
     runs = neighbouring_runs(partitions, sorted(touched), settings.schedule.max_windows_per_run)
-    totals = ScoringTotals()
+    totals = ScoringTotals(model)
     for number, keys in enumerate(runs, start=1):
         say(f"scoring windows {keys[0]} to {keys[-1]} (run {number} of {len(runs)})", bold=True)
         config = {"anomaly_export": {"model": model}}
@@ -198,7 +199,7 @@ def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
         ("rows in", f"{totals.rows_in:,}"),
         ("rejected", _kinds_in_words(totals.rejected)),
         ("scored", f"{totals.scored:,} by {totals.model_version or 'no model'}"),
-        ("anomalies", f"{totals.anomalies:,}{share} by the ensemble"),
+        ("anomalies", f"{totals.anomalies:,}{share} by {totals.model}"),
         ("alerts", alerts or "none"),
         ("files written", _in_short(totals.files)),
     ]

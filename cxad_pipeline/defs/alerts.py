@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from collections import Counter
 
 import dagster as dg
 import pyarrow as pa
@@ -54,6 +55,7 @@ def alerting_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult[None]:
         storage = Folder(settings.paths.storage)
         told: list[str] = []
+        statuses: Counter[str] = Counter()
         for window in windows_for(partitions, context.partition_keys):
             rejected = rejected_rows(rejected_interactions[window.key])
             try:
@@ -72,7 +74,8 @@ def alerting_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 },
                 partition_key=window.key,
             )
-            context.log.info(f"{window.key}: {record.status}")
+            statuses[record.status] += 1
+        context.log.info(", ".join(f"{count} {status}" for status, count in statuses.items()))
         return dg.MaterializeResult(metadata={"windows": len(told)})
 
     return [alert_notifications]

@@ -13,4 +13,8 @@ def step_error(event: dg.DagsterEvent) -> str:
     error = failure.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return error.message.strip() if error is not None else event.message or "failed"
+    if error is None:
+        return event.message or "failed"
+    # Our own errors speak for themselves; the class of any other says what kind of fault it is.
+    name, _, message = error.message.strip().partition(": ")
+    return message if name.startswith("cxad_pipeline.") else error.message.strip()

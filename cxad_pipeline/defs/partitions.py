@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+from cronsim import CronSim
 
 from cxad_pipeline.interactions.landing import Window
 from cxad_pipeline.settings import Settings
@@ -39,8 +40,9 @@ def ended_windows(
 
     Only the period is looked at: hourly windows over years are many, and files speak of few.
     """
-    # Dagster gives windows that start inside the period; a year back finds the one that the period starts in.
-    keys = partitions.get_partition_keys_in_time_window(dg.TimeWindow(start - dt.timedelta(days=366), end))
+    # Dagster gives the windows that start inside a period, so the period must begin where a window does.
+    ticks = CronSim(partitions.cron_schedule, start.astimezone(ZoneInfo(partitions.timezone)), reverse=True)
+    keys = partitions.get_partition_keys_in_time_window(dg.TimeWindow(next(ticks), end))
     windows = windows_for(partitions, keys)
     first, last = partitions.start, min(now, partitions.end or now)
     return [w for w in windows if w.end > start and w.start < end and w.start >= first and w.end <= last]

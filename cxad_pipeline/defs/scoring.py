@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 from cronsim import CronSim
 
 from cxad_pipeline.defs.checks import scoring_check_results, scoring_check_specs
@@ -97,7 +98,11 @@ def scoring_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                     write_csv(table, sink)
                 files.append(processed.address(name))
             context.add_asset_metadata(
-                {"dagster/row_count": table.num_rows, "file": files[-1] if table.num_rows else "no data"},
+                {
+                    "dagster/row_count": table.num_rows,
+                    "anomalies": anomalies(table, config.model) if table.num_rows else 0,
+                    "file": files[-1] if table.num_rows else "no data",
+                },
                 partition_key=window.key,
             )
         context.log.info(f"wrote {len(files)} files to {processed.uri}")
@@ -106,9 +111,9 @@ def scoring_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     return [ensemble_scores, anomaly_export]
 
 
-def anomalies(scored: pa.Table) -> int:
-    """Rows that the ensemble flags."""
-    return int(sum(scored["ensemble_anomaly"].to_numpy()))
+def anomalies(scored: pa.Table, model: str = ENSEMBLE) -> int:
+    """Rows that a model flags."""
+    return int(pc.sum(scored[f"{model}_anomaly"]).as_py() or 0)
 
 
 def export_name(model: str, start: dt.datetime) -> str:

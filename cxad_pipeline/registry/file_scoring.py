@@ -143,8 +143,10 @@ def _sink(folder: Folder, name: str) -> Iterator[_Writer]:
             writer = CsvExport(cast(BinaryIO, packed))
         else:
             writer = CsvExport(stream)
-        yield writer
-        writer.close()
+        try:
+            yield writer
+        finally:
+            writer.close()  # before its stream, also when the block raises
 
 
 class _Deferred:

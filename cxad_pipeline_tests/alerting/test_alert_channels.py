@@ -160,7 +160,7 @@ def test_an_unusable_address_is_refused_without_being_shown(url: str) -> None:
 def test_the_console_prints_the_text(capsys: pytest.CaptureFixture[str]) -> None:
     message = digest_message(digest_of(morning()))
     receipt = ConsoleChannel().send(message)
-    assert capsys.readouterr().out == message.text + "\n"
+    assert capsys.readouterr().out == message.text + "\n\n"
     assert receipt.channel == "console"
 
 
@@ -169,4 +169,4 @@ def test_a_terminal_of_few_characters_still_prints(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stdout", terminal)
     ConsoleChannel().send(Message("x", "7 · für 客服"))
     terminal.flush()
-    assert terminal.buffer.getvalue() == b"7 ? f?r ??\n"
+    assert terminal.buffer.getvalue() == b"7 ? f?r ??\n\n"
