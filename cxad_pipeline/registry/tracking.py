@@ -193,16 +193,24 @@ def public_uri(uri: str) -> str:
 @contextmanager
 def answering(settings: Settings) -> Iterator[MlflowClient]:
     """A client for the block; MLflow's own failures become one RegistryError that names the server."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield mlflow_client(settings)
-    except (MlflowException, SQLAlchemyError) as error:
+    except _store_errors() as error:
         raise RegistryError(
             f"MLflow ({public_uri(settings.mlflow.tracking_uri)}) does not answer: {error}; "
             "check that it runs, and mlflow.tracking_uri"
         ) from error
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """What MLflow raises when a store fails."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        from sqlalchemy.exc import SQLAlchemyError
+    except ModuleNotFoundError:  # mlflow-skinny, which knows servers and no databases
+        return (MlflowException,)
+    return (MlflowException, SQLAlchemyError)
 
 
 def log_metrics(metrics: Mapping[str, float]) -> None:
