@@ -108,6 +108,55 @@ def test_both_interfaces_show_the_state_and_one_interrupt_stops_all(trained: Com
         _kill(process)
 
 
+RUNS = "{runsOrError(limit: 20) {... on Runs {results {status tags {key value}}}}}"
+BACKFILL = """mutation($windows: [String!]) {launchPartitionBackfill(backfillParams: {
+                partitionNames: $windows, assetSelection: [{path: ["ensemble_scores"]}, {path: ["anomaly_export"]}]
+              }) {__typename}}"""
+
+
+@pytest.mark.timeout(300)
+def test_the_daemon_scores_a_file_that_lands_and_backfills_windows(trained: CommandWorld) -> None:
+    """A real tick of the landing sensor and a real backfill, as they are started from the UI."""
+    ports = _free_ports()
+    dagster = ports["CXAD_PORTS__DAGSTER"]
+    process = trained.start("up", **ports, CXAD_LANDING__SETTLE_SECONDS="0")
+    landed = trained.folder / "data/input/inference/late.csv"
+    try:
+        assert len(_announced(process)) == 2
+        rows = [f"late-{hour},2026-11-02T{hour:02}:30:00Z,300" for hour in range(0, 12, 2)]
+        landed.write_text("\n".join(["interaction_id,timestamp,aht_seconds", *rows]) + "\n")
+        windows = ["2026-10-12-0000", "2026-10-12-0600", "2026-10-12-1800"]
+        started = _ask(dagster, "/graphql", {"query": BACKFILL, "variables": {"windows": windows}})
+        assert started["data"]["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess"
+        ranges = _until(lambda: _finished(_ask(dagster, "/graphql", {"query": RUNS})), seconds=200)
+        assert sorted(ranges["dagster/sensor_name"]) == [("2026-11-02-0000", "2026-11-02-0600")]
+        assert sorted(ranges["dagster/backfill"]) == [
+            ("2026-10-12-0000", "2026-10-12-0600"),
+            ("2026-10-12-1800", "2026-10-12-1800"),
+        ]
+        exported = trained.folder / "data/processed/anomalies_ensemble_20261102T060000Z.csv"
+        assert exported.read_text().count("late-") == 3
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        _kill(process)
+        landed.unlink(missing_ok=True)
+
+
+def _finished(answer: dict[str, Any]) -> dict[str, list[tuple[str, str]]] | None:
+    """Windows of the runs that the sensor and the backfill have started, once all three have succeeded."""
+    found: dict[str, list[tuple[str, str]]] = {"dagster/sensor_name": [], "dagster/backfill": []}
+    for run in answer["data"]["runsOrError"]["results"]:
+        tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+        for origin, ranges in found.items():
+            if origin in tags:
+                assert run["status"] not in ("FAILURE", "CANCELED")
+                if run["status"] == "SUCCESS":
+                    ends = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+                    ranges.append((tags[ends[0]], tags[ends[1]]))
+    return found if sum(map(len, found.values())) == 3 else None
+
+
 def _announced(process: subprocess.Popen[str]) -> set[str]:
     """The addresses that the command shows, as soon as it has shown both."""
     assert process.stdout is not None
