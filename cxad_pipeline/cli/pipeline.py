@@ -45,6 +45,7 @@ class ScoringTotals:
     model_version: str = ""
     alerts: Counter[str] = field(default_factory=Counter)
     files: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
     def add(self, made: Sequence[Materialized]) -> None:
         """Count what a run has made."""
@@ -116,8 +117,12 @@ def score_landed(
     partitions = scoring_windows(settings)
     index = LandingIndex(Folder(settings.paths.storage), landed, readers(settings), settings)
     touched: set[str] = set()
+    totals = ScoringTotals(model)
     for stat in listing.ready:
         entry = index.of(stat)
+        if entry.unreadable:
+            say(entry.unreadable, bold=True)
+            totals.unreadable.append(stat.path)
         first, last = entry.period
         ended = ended_windows(partitions, max(first, since or first), min(last, until or last), now)
         touched.update(entry.windows(ended))
@@ -130,7 +135,6 @@ def score_landed(
             f"since {from_then:%Y-%m-%d %H:%M}{before}; land files there, or {advice}"
         )
     runs = neighbouring_runs(partitions, sorted(touched), settings.schedule.max_windows_per_run)
-    totals = ScoringTotals(model)
     for number, keys in enumerate(runs, start=1):
         say(f"scoring windows {keys[0]} to {keys[-1]} (run {number} of {len(runs)})", bold=True)
         config = {"anomaly_export": {"model": model}}
@@ -201,6 +205,7 @@ def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
         ("scored", f"{totals.scored:,} by {totals.model_version or 'no model'}"),
         ("anomalies", f"{totals.anomalies:,}{share} by {totals.model}"),
         ("alerts", alerts or "none"),
+        *([("can't be read", "\n".join(totals.unreadable))] if totals.unreadable else []),
         ("files written", _in_short(totals.files)),
     ]
 

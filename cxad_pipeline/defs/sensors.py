@@ -63,6 +63,8 @@ def _landing_sensor(
             waiting = f"; {len(listing.unsettled)} may still be written" if listing.unsettled else ""
             return dg.SkipReason(f"{len(listing.ready)} files, none new or changed{waiting}")
         # Windows remembered from before the cron expression was changed are no windows any more.
+        for path, reason in plan.unreadable.items():
+            context.log.warning(f"{path} can't be read: {reason}")
         windows = windows_for(partitions, [key for key in plan.windows if partitions.has_partition_key(key)])
         files = {window.key: files_digest(index.files_in_window(listing.ready, window)) for window in windows}
         due = [key for key in files if files[key] != _scored_files(context.instance, key)]
@@ -76,7 +78,12 @@ def _landing_sensor(
                 dg.AssetMaterialization(
                     LANDED_INFERENCE,
                     description=path,
-                    metadata={"file": landed.address(path), "windows": keys, "sha256": plan.seen.files[path].sha256},
+                    metadata={
+                        "file": landed.address(path),
+                        "windows": keys,
+                        "sha256": plan.seen.files[path].sha256,
+                        "unreadable": plan.unreadable.get(path, ""),
+                    },
                 )
                 for path, keys in plan.changed.items()
             ],

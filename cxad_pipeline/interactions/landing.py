@@ -195,18 +195,37 @@ def read_period(
     return read_windows(folder, files, [window], readers)["period"]
 
 
-def minutes_touched(folder: Folder, stat: FileStat, readers: Sequence[SourceReader]) -> tuple[int, np.ndarray]:
-    """Accepted rows of a file, and the minutes since 1970 of all its rows: sorted, distinct, of shape (m,).
+@dataclass(frozen=True)
+class Survey:
+    """What one reading of a file finds, without keeping its rows.
 
-    Scoring windows are cut by cron expressions, which know no finer step.
+    Attributes
+    ----------
+    rows
+        Accepted rows.
+    minutes
+        Minutes since 1970 of all rows, sorted and distinct; shape (m,). Scoring windows are cut by cron expressions,
+        which know no finer step.
+    unreadable
+        Why the file, or the rest of it, can't be read; empty where it can.
     """
-    rows, found = 0, [np.empty(0, np.int64)]
+
+    rows: int
+    minutes: np.ndarray
+    unreadable: str
+
+
+def survey(folder: Folder, stat: FileStat, readers: Sequence[SourceReader]) -> Survey:
+    """Read a file for what is in it."""
+    rows, unreadable, found = 0, "", [np.empty(0, np.int64)]
     for good, bad in read_rows(folder, stat, readers):
         rows += good.num_rows
+        reasons = bad.filter(pc.equal(bad["kind"], "unreadable"))["reason"].to_pylist()
+        unreadable = unreadable or "; ".join(reasons)
         for table, column in ((good, TIMESTAMP), (bad, FILED_UNDER)):
             if table.num_rows:
                 found.append(np.unique(_as_micros(table[column]) // 60_000_000))
-    return rows, np.unique(np.concatenate(found))
+    return Survey(rows, np.unique(np.concatenate(found)), unreadable)
 
 
 def _by_window(table: pa.Table, column: str, starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[int, pa.Table]]:

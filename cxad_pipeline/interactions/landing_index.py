@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from cxad_pipeline.files import FileStat, Folder
-from cxad_pipeline.interactions.landing import Window, minutes_touched
+from cxad_pipeline.interactions.landing import Window, survey
 from cxad_pipeline.interactions.sources import SourceReader
 from cxad_pipeline.settings import Settings
 
-_FORMAT = 1
+_FORMAT = 2
 _LANDED = b"landed"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -38,12 +38,15 @@ class FileIndex:
         Accepted rows.
     spans
         Runs of neighbouring minutes since 1970, as first minute and count; shape (k, 2).
+    unreadable
+        Why the file, or the rest of it, can't be read; empty where it can.
     """
 
     path: str
     sha256: str
     rows: int
     spans: np.ndarray
+    unreadable: str = ""
 
     @property
     def period(self) -> tuple[dt.datetime, dt.datetime]:
@@ -88,12 +91,19 @@ class LandingIndex:
         self._cache = storage.below("landing_index")
         self._landed = landed
         self._readers = readers
+        self._known: dict[FileStat, FileIndex] = {}
         sources = [source.model_dump(mode="json") for source in settings.sources]
         extra = [column.model_dump(mode="json") for column in settings.interactions.extra_columns]
         self._reading = _digest(json.dumps([_FORMAT, sources, extra, settings.timezone], sort_keys=True))
 
     def of(self, stat: FileStat) -> FileIndex:
         """The index of one file, from the cache where neither the file nor its reading has changed."""
+        known = self._known.get(stat)
+        if known is None:
+            known = self._known[stat] = self._cached(stat)
+        return known
+
+    def _cached(self, stat: FileStat) -> FileIndex:
         name = f"{_digest(self._landed.address(stat.path))[:32]}.json"
         key = [stat.path, stat.size, stat.modified.isoformat(), self._reading]
         if self._cache.exists(name):
@@ -103,19 +113,18 @@ class LandingIndex:
                 entry = {"key": None}  # damaged; it is made again
             if entry["key"] == key:
                 spans = np.array(entry["spans"], np.int64).reshape(-1, 2)
-                return FileIndex(stat.path, entry["sha256"], entry["rows"], spans)
-        index = self._search(stat)
-        entry = {"key": key, "sha256": index.sha256, "rows": index.rows, "spans": index.spans.tolist()}
+                return FileIndex(stat.path, entry["sha256"], entry["rows"], spans, entry["unreadable"])
+        found = survey(self._landed, stat, self._readers)
+        index = FileIndex(
+            stat.path, self._landed.sha256(stat.path), found.rows, _spans(found.minutes), found.unreadable
+        )
+        entry = {"key": key, **vars(index), "spans": index.spans.tolist()}
         self._cache.write(name, json.dumps(entry).encode())
         return index
 
     def files_in_window(self, stats: Iterable[FileStat], window: Window) -> list[FileIndex]:
         """Indexes of the files that touch one window, in the given order."""
         return [entry for entry in map(self.of, stats) if entry.touches(window)]
-
-    def _search(self, stat: FileStat) -> FileIndex:
-        rows, minutes = minutes_touched(self._landed, stat, self._readers)
-        return FileIndex(stat.path, self._landed.sha256(stat.path), rows, _spans(minutes))
 
     def files_in(self, stats: Iterable[FileStat], windows: Sequence[Window]) -> list[FileStat]:
         """Those of the files that touch at least one of the windows, in the given order; empty files are among them."""

@@ -53,6 +53,8 @@ class LandingPlan:
         Keys of ended windows that new or changed files touch, or touched before they changed; in order of time.
     changed
         The new and changed files, with the keys of the windows that each touches now.
+    unreadable
+        Those of the changed files that can't be read, with the reason.
     seen
         Memory for the next look.
     complete
@@ -61,6 +63,7 @@ class LandingPlan:
 
     windows: list[str]
     changed: dict[str, list[str]]
+    unreadable: dict[str, str]
     seen: Seen
     complete: bool
 
@@ -90,9 +93,11 @@ def plan_scoring(
     out_of_time
         Asked before each file; those after a yes are left for the next look.
     """
-    now = Seen({path: entry for path, entry in seen.files.items() if any(stat.path == path for stat in files)})
+    there = {stat.path for stat in files}
+    now = Seen({path: entry for path, entry in seen.files.items() if path in there})
     wanted: set[str] = set()
     changed: dict[str, list[str]] = {}
+    unreadable: dict[str, str] = {}
     complete = True
     for stat in files:
         if out_of_time():
@@ -105,9 +110,11 @@ def plan_scoring(
             now.files[stat.path] = SeenFile(entry.sha256, entry.rows, touched)
             continue
         changed[stat.path] = touched
+        if entry.unreadable:
+            unreadable[stat.path] = entry.unreadable
         wanted.update(touched, before.windows if before else ())
         now.files[stat.path] = SeenFile(entry.sha256, entry.rows, touched)
-    return LandingPlan(sorted(wanted), changed, now, complete)
+    return LandingPlan(sorted(wanted), changed, unreadable, now, complete)
 
 
 @dataclass(frozen=True)

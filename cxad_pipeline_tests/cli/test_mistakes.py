@@ -114,3 +114,16 @@ def test_an_interrupt_ends_a_training_without_traceback_and_frees_its_slot(fresh
     with fresh.instance() as instance:
         (run,) = instance.get_runs()
     assert run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+
+
+def test_a_landed_file_that_cannot_be_read_is_named_and_the_others_are_scored(trained: CommandWorld) -> None:
+    bad = trained.folder / "data/input/inference/bad.csv"
+    bad.write_text("interaction_id,when\nx,1\n")
+    try:
+        done = trained.run("score", CXAD_LANDING__SETTLE_SECONDS="0")
+    finally:
+        bad.unlink()
+    assert done.returncode == 0
+    assert "bad.csv: no column timestamp" in done.stderr
+    assert "map the export's names under sources" in done.stderr
+    assert any("can't be read" in line and "bad.csv" in line for line in done.stdout.splitlines())

@@ -16,7 +16,7 @@ from landing_examples import LATER, T0, at, csv_of, hours, ids, land, landed, se
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions import reading
 from cxad_pipeline.interactions.arrow_schema import arrow_schema
-from cxad_pipeline.interactions.landing import Window, list_landed, minutes_touched, read_period, read_windows
+from cxad_pipeline.interactions.landing import Window, list_landed, read_period, read_windows, survey
 from cxad_pipeline.interactions.schema import InteractionSchema
 from cxad_pipeline.interactions.sources import REJECTED_SCHEMA, readers
 
@@ -270,10 +270,11 @@ def test_the_minutes_of_a_file_are_those_of_all_its_rows(tmp_path: Path) -> None
         "f.csv",
         csv_of([("a", at(0)), ("b", "2026-10-12T00:00:59"), ("", at(1)), ("c", "soon"), ("d", at(2))]),
     )
-    rows, minutes = minutes_touched(Folder(str(tmp_path)), stats(tmp_path)[0], readers(settings()))
+    found = survey(Folder(str(tmp_path)), stats(tmp_path)[0], readers(settings()))
     start = int(T0.timestamp()) // 60
-    assert rows == 3
-    assert minutes.tolist() == [start, start + 60, start + 120]
+    assert found.rows == 3
+    assert found.minutes.tolist() == [start, start + 60, start + 120]
+    assert found.unreadable == ""
 
 
 def test_reading_is_pure(tmp_path: Path) -> None:

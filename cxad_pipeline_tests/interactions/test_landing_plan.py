@@ -16,7 +16,7 @@ from landing_examples import T0, at, csv_of, hours, land, landed, settings, stat
 
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions import landing_index
-from cxad_pipeline.interactions.landing import Window
+from cxad_pipeline.interactions.landing import Survey, Window
 from cxad_pipeline.interactions.landing_index import (
     FileIndex,
     LandingIndex,
@@ -35,13 +35,13 @@ class Desk:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.landed, self.storage = folder / "landed", folder / "storage"
         self.searched: list[str] = []
-        search = landing_index.minutes_touched
+        search = landing_index.survey
 
-        def counted(where: Folder, stat: landing_index.FileStat, available: object) -> tuple[int, np.ndarray]:
+        def counted(where: Folder, stat: landing_index.FileStat, available: object) -> Survey:
             self.searched.append(stat.path)
             return search(where, stat, available)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(landing_index, "minutes_touched", counted)
+        monkeypatch.setattr(landing_index, "survey", counted)
 
     def index(self, tree: Settings | None = None) -> LandingIndex:
         tree = tree or settings()
@@ -306,3 +306,12 @@ def test_both_reasons_are_told() -> None:
 
 def test_no_file_asks_for_nothing() -> None:
     assert plan_training([], Seen(), 1).reason == ""
+
+
+def test_a_file_that_cannot_be_read_is_reported_with_its_reason(desk: Desk) -> None:
+    desk.landed.mkdir()
+    (desk.landed / "bad.parquet").write_bytes(b"no parquet at all")
+    plan = desk.look()
+    assert list(plan.unreadable) == ["bad.parquet"]
+    assert "damaged file" in plan.unreadable["bad.parquet"]
+    assert desk.look(plan.seen).unreadable == {}, "it is said once"
