@@ -1,7 +1,6 @@
 """Training: rows -> features -> models -> ensemble -> report -> champion."""
 
 import datetime as dt
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,25 +10,16 @@ import pyarrow as pa
 from cxad_pipeline.defs.checks import contract_check, landing_check_specs, share_rejected_check
 from cxad_pipeline.defs.ingestion import LANDED_TRAINING, kinds_of
 from cxad_pipeline.defs.metadata import OWNERS, lineage, picture, records_table, table_metadata
-from cxad_pipeline.detection.detector import Detector, FeatureSet, Member, assemble, fit_member
-from cxad_pipeline.detection.evaluation import injected_roc_auc, summarize
-from cxad_pipeline.detection.figures import held_out_figure, report_figures
+from cxad_pipeline.detection.detector import Detector, FeatureSet, Member
+from cxad_pipeline.detection.figures import report_figures
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions.landing import list_landed, read_period
 from cxad_pipeline.interactions.landing_index import LandingIndex, files_digest
-from cxad_pipeline.interactions.sources import readers, schema_of
-from cxad_pipeline.registry import versions
-from cxad_pipeline.registry.detector_config import detector_config, expected_rate
+from cxad_pipeline.interactions.sources import readers
 from cxad_pipeline.registry.evaluation_report import EvaluationReport, evaluate
-from cxad_pipeline.registry.promotion import Candidate, decide
-from cxad_pipeline.registry.tracking import RegistryError, TrainingRuns, log_figures, log_metrics, log_params
-from cxad_pipeline.registry.training_rows import (
-    columns_with_values,
-    held_out_rows,
-    log_training_rows,
-    model_input,
-    rows_digest,
-)
+from cxad_pipeline.registry.tracking import TrainingRuns
+from cxad_pipeline.registry.training import fit_features, fit_model, judge_challenger, register_ensemble
+from cxad_pipeline.registry.training_rows import held_out_rows, rows_digest
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.settings.tree import ModelSettings
 
@@ -125,33 +115,20 @@ def _features(settings: Settings) -> dg.AssetsDefinition:
     def features(
         context: dg.AssetExecutionContext, training_interactions: pa.Table
     ) -> dg.MaterializeResult[FeatureSet]:
-        present = columns_with_values(training_interactions)
-        configured = [*settings.features.numeric, *settings.features.categorical]
-        left_out = [name for name in configured if name not in present]
-        if left_out:
-            context.log.warning(f"no training row has {', '.join(left_out)}: left out of the features")
-        config = detector_config(settings, schema_of(settings), present)
-        fitted = FeatureSet.fit(training_interactions, config)
-        names = fitted.feature_map.names
-        runs = TrainingRuns(settings, context.run.run_id)
-        with runs.parent() as run_id:
-            log_params({"features": config.to_dict() | {"models": "", "labels": ""}, "n_features": len(names)})
-            log_training_rows(training_interactions, settings.paths.training, "training")
-        origins = {
-            name: [("training_interactions", column)]
-            for name, column in zip(names, fitted.feature_map.columns_of, strict=True)
-        }
+        fitted = fit_features(training_interactions, settings, TrainingRuns(settings, context.run.run_id))
+        if fitted.left_out:
+            context.log.warning(f"no training row has {', '.join(fitted.left_out)}: left out of the features")
+        names, columns = fitted.features.feature_map.names, fitted.features.feature_map.columns_of
+        origins = {name: [("training_interactions", column)] for name, column in zip(names, columns, strict=True)}
         return dg.MaterializeResult(
-            value=fitted,
+            value=fitted.features,
             metadata={
-                "dagster/row_count": len(fitted.X),
+                "dagster/row_count": len(fitted.features.X),
                 "dagster/column_schema": dg.TableSchema([dg.TableColumn(name, "double") for name in names]),
-                "dagster/column_lineage": lineage(
-                    {name: [(asset, str(column)) for asset, column in pairs] for name, pairs in origins.items()}
-                ),
-                "held_out": int(fitted.held_out.sum()),
-                "left_out": left_out,
-                "mlflow_run": run_id,
+                "dagster/column_lineage": lineage(origins),
+                "held_out": int(fitted.features.held_out.sum()),
+                "left_out": fitted.left_out,
+                "mlflow_run": fitted.run_id,
             },
         )
 
@@ -170,28 +147,10 @@ def _member_model(settings: Settings, model: ModelSettings) -> dg.AssetsDefiniti
         description=f"{words[model.algorithm]} `{model.name}`: trees, threshold and calibration on held-out rows.",
     )
     def member_model(context: dg.AssetExecutionContext, features: FeatureSet) -> dg.MaterializeResult[Member]:
-        config = next(m for m in detector_config(settings, schema_of(settings), ()).models if m.name == model.name)
-        with TrainingRuns(settings, context.run.run_id).child(model.name) as run_id:
-            started = time.perf_counter()
-            member = fit_member(config, features, settings.training.random_state)
-            seconds = time.perf_counter() - started
-            figure = held_out_figure(model.name, member.held_out_scores, member.threshold)
-            metrics = {
-                "threshold": member.threshold,
-                "flagged_share": float(member.flags(member.held_out_scores).mean()),
-                "score_mean": float(member.held_out_scores.mean()),
-                "score_max": float(member.held_out_scores.max()),
-                "n_train": int((~features.held_out).sum()),
-                "n_held_out": int(features.held_out.sum()),
-                "fit_seconds": seconds,
-            }
-            log_params({"algorithm": model.algorithm, "threshold_percentile": model.threshold_percentile})
-            log_params({"params": model.params.model_dump(), "random_state": settings.training.random_state})
-            log_metrics(metrics)
-            log_figures({"held_out_scores": figure})
+        fitted = fit_model(model, features, settings, TrainingRuns(settings, context.run.run_id))
+        shown = picture(fitted.figure, "held-out scores")
         return dg.MaterializeResult(
-            value=member,
-            metadata={**metrics, "mlflow_run": run_id, "held_out_scores": picture(figure, "held-out scores")},
+            value=fitted.member, metadata={**fitted.metrics, "mlflow_run": fitted.run_id, "held_out_scores": shown}
         )
 
     return member_model
@@ -210,25 +169,16 @@ def _ensemble_model(settings: Settings) -> dg.AssetsDefinition:
     def ensemble_model(
         context: dg.AssetExecutionContext, training_interactions: pa.Table, features: FeatureSet, **members: Member
     ) -> dg.MaterializeResult[Detector]:
-        config = detector_config(settings, schema_of(settings), columns_with_values(training_interactions))
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        detector = assemble(features, list(members.values()), config, train_timestamp=now)
-        with TrainingRuns(settings, context.run.run_id).child("ensemble") as run_id:
-            log_params({"algorithm": "ensemble", "strategy": config.ensemble.strategy})
-            log_params({"weights": {name: config.ensemble.weights.get(name, 1.0) for name in detector.member_names}})
-            log_params({"threshold_percentile": config.ensemble.threshold_percentile})
-            log_training_rows(training_interactions, settings.paths.training, "training")
-            example = model_input(training_interactions.slice(0, 5), detector)
-            version = versions.register(detector, settings, example=example)
-            log_metrics({"threshold": detector.threshold, "n_train": int((~features.held_out).sum())})
-        context.log.info(f"registered {settings.mlflow.registered_model} version {version}")
+        runs = TrainingRuns(settings, context.run.run_id)
+        made = register_ensemble(training_interactions, features, list(members.values()), settings, runs)
+        context.log.info(f"registered {settings.mlflow.registered_model} version {made.version}")
+        thresholds = {name: member.threshold for name, member in made.detector.members.items()}
         return dg.MaterializeResult(
-            value=detector,
+            value=made.detector,
             metadata={
-                "model_version": version,
-                "mlflow_run": run_id,
-                "thresholds": {name: m.threshold for name, m in detector.members.items()}
-                | {"ensemble": detector.threshold},
+                "model_version": made.version,
+                "mlflow_run": made.run_id,
+                "thresholds": thresholds | {"ensemble": made.detector.threshold},
             },
         )
 
@@ -285,40 +235,18 @@ def _champion_model(settings: Settings) -> dg.AssetsDefinition:
     def champion_model(
         context: dg.AssetExecutionContext, training_interactions: pa.Table, features: FeatureSet
     ) -> dg.MaterializeResult[None]:
-        try:
-            challenger = versions.load(settings, versions.CHALLENGER)
-        except RegistryError:
-            champion = versions.find(settings, versions.CHAMPION)
-            if champion is None:
-                raise
-            reason = f"version {champion.version} is champion and there is no challenger"
-            return dg.MaterializeResult(metadata={"promoted": False, "reason": reason, "version": champion.version})
-        rows = held_out_rows(training_interactions, features)
-        seed = settings.training.random_state
-        overall = summarize(challenger.detector.score(rows))[0]
-        auc = injected_roc_auc(challenger.detector, rows, seed)["ensemble"]
-        champion_auc = _champion_roc_auc(context, settings, rows)
-        verdict = decide(
-            Candidate(overall.flagged / overall.rows, expected_rate(settings), overall.rows, auc),
-            champion_auc,
-            min_auc=settings.training.min_auc,
-            max_auc_loss=settings.training.max_auc_loss,
-        )
-        act = versions.promote if verdict.promoted else versions.keep_challenger
-        act(settings, challenger.version, verdict.reason)
-        TrainingRuns(settings, _training_id(context)).tag_parent(
-            {"promotion": "champion" if verdict.promoted else "challenger", "promotion_reason": verdict.reason}
-        )
-        state = "is champion" if verdict.promoted else "stays challenger"
-        log = context.log.info if verdict.promoted else context.log.warning
-        log(f"version {challenger.version} {state}: {verdict.reason}")
+        runs = TrainingRuns(settings, _training_id(context))
+        judged = judge_challenger(training_interactions, features, settings, runs)
+        state = "is champion" if judged.verdict.promoted else "is not promoted"
+        log = context.log.info if judged.verdict.promoted else context.log.warning
+        log(f"version {judged.version} {state}: {judged.verdict.reason}")
         return dg.MaterializeResult(
             metadata={
-                "promoted": verdict.promoted,
-                "reason": verdict.reason,
-                "version": challenger.version,
-                "roc_auc": auc,
-                "flagged_share": overall.flagged / overall.rows,
+                "promoted": judged.verdict.promoted,
+                "reason": judged.verdict.reason,
+                "version": judged.version,
+                **({} if judged.roc_auc is None else {"roc_auc": judged.roc_auc}),
+                **({} if judged.flagged_share is None else {"flagged_share": judged.flagged_share}),
             }
         )
 
@@ -329,16 +257,3 @@ def _training_id(context: dg.AssetExecutionContext) -> str:
     """The training that the stored detector comes from: this run, or an earlier one when only a part is made again."""
     event = context.instance.get_latest_materialization_event(dg.AssetKey("ensemble_model"))
     return str(event.run_id if event is not None else context.run.run_id)
-
-
-def _champion_roc_auc(context: dg.AssetExecutionContext, settings: Settings, rows: pa.Table) -> float | None:
-    """ROC-AUC of the present champion; None where there is none, or none that can be loaded and still score."""
-    if versions.find(settings, versions.CHAMPION) is None:
-        return None
-    try:
-        champion = versions.load(settings)
-    except RegistryError as error:
-        # A champion that nobody can load serves nobody: the challenger is judged as a first version.
-        context.log.warning(str(error))
-        return None
-    return injected_roc_auc(champion.detector, rows, settings.training.random_state)["ensemble"]
