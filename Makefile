@@ -57,9 +57,10 @@ up: install ## Dagster UI (3000) and MLflow UI (5000); Ctrl-C stops both
 	@$(BIN)/cxad up
 
 serve: install ## The REST API: not in this version; says what serves the champion until then
-	@echo "The REST API is not part of this version. MLflow's own server can serve the champion until then:"
-	@echo "  MLFLOW_TRACKING_URI=sqlite:///data/state/mlflow.db $(BIN)/mlflow models serve \\"
-	@echo "    --model-uri models:/cx-anomaly-detector@champion --env-manager local --port 8000"
+	@echo "The REST API is not part of this version. MLflow's own server can serve the champion until then"
+	@echo "(tracking_uri and registered_model as the configuration names them under mlflow):"
+	@echo "  PATH=$(BIN):\$$PATH MLFLOW_TRACKING_URI=sqlite:///data/state/mlflow.db mlflow models serve \\"
+	@echo "    --model-uri models:/cx-anomaly-detector@champion --env-manager local --port $${API_PORT:-8000}"
 	@exit 1
 
 test: install ## All tests

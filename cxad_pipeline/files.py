@@ -106,6 +106,10 @@ class Folder:
         """Whether a file or folder of that path is there."""
         return bool(self.filesystem.get_file_info(self.full_path(relative)).type != fs.FileType.NotFound)
 
+    def is_file(self, relative: str) -> bool:
+        """Whether a file of that path is there, and is no folder or device."""
+        return bool(self.filesystem.get_file_info(self.full_path(relative)).type == fs.FileType.File)
+
     def open(self, relative: str) -> Any:
         """Open a file for reading at any position, as a pyarrow NativeFile.
 

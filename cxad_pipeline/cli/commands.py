@@ -120,6 +120,7 @@ def score(
         utc = {"since": since and since.replace(tzinfo=dt.UTC), "until": until and until.replace(tzinfo=dt.UTC)}
         totals = _guarded(pipeline.score_landed, settings, instance, model=model, **utc)
     show("Scoring", pipeline.scoring_rows(totals))
+    _end(totals.unreadable)
 
 
 @main.command()
@@ -142,11 +143,12 @@ def workflow() -> None:
     )
     rows = [*pipeline.training_rows(made), *pipeline.scoring_rows(totals), ("look around", interfaces)]
     show("Workflow", rows)
+    _end(totals.unreadable)
 
 
 @main.command()
 @click.option("--output", metavar="FILE", help="Interactions: .csv, .csv.gz or .parquet.")
-@click.option("--labels", metavar="FILE", help="Labels of the anomalies; beside the output unless given.")
+@click.option("--labels", metavar="FILE", help="Labels; beside the output as _NAME.labels.csv unless given.")
 @click.option("--incidents", metavar="FILE", help="Also write the incidents, one row each.")
 @click.option("--start", type=click.DateTime(), default="2026-09-14", show_default=True, help="First moment, in UTC.")
 @click.option("--rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Number of interactions.")
@@ -223,6 +225,12 @@ def up() -> None:
     except CannotServeError as error:
         stop(str(error), EXIT_USAGE)
     raise SystemExit(code)
+
+
+def _end(unreadable: list[str]) -> None:
+    """Let a script see that landed files were left out; what could be scored has been."""
+    if unreadable:
+        raise SystemExit(EXIT_FAILED)
 
 
 def _score_file(source: str, output: str | None, model: str, settings: Settings) -> None:

@@ -37,6 +37,7 @@ class ScoringTotals:
     """What scoring came to, over all its runs."""
 
     model: str
+    landed: int = 0
     windows: int = 0
     rows_in: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -120,6 +121,7 @@ def score_landed(
     totals = ScoringTotals(model)
     for stat in listing.ready:
         entry = index.of(stat)
+        totals.landed += entry.all_rows
         if entry.unreadable:
             say(entry.unreadable, bold=True)
             totals.unreadable.append(stat.path)
@@ -170,7 +172,11 @@ def training_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
     return [
         ("training rows in", f"{rows.get('rows_in', 0):,}"),
         ("training rows rejected", _kinds_in_words(rejected)),
-        ("thresholds", ", ".join(f"{name} {value:.4g}" for name, value in thresholds.items())),
+        ("thresholds", _by_model(thresholds, ".4g")),
+        (
+            "ROC-AUC, injected faults",
+            _by_model(metadata_of(made, "evaluation_report").get("injected_roc_auc", {}), ".3f"),
+        ),
         ("model version", f"v{champion.get('version')}, {state} ({champion.get('reason')})"),
         ("report written", "\n".join(metadata_of(made, "evaluation_report").get("files", []))),
     ]
@@ -179,14 +185,16 @@ def training_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
 def evaluation_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
     """What an evaluation came to, as rows of the summary."""
     report = metadata_of(made, "evaluation_report")
-    auc = ", ".join(f"{name} {value:.3f}" for name, value in report["injected_roc_auc"].items())
     labels = getattr(report["labels"], "records", [])  # a word stands for no labels
     found = [
-        f"{row['model']}: {row['found']} of {row['labelled']} found, precision {row['precision']}"
+        f"{row['model']}: {row['found']} of {row['labelled']} found, precision {row['precision'] or 0:.2f}"
         for row in (record.data for record in labels)
         if row["kind"] == "any"
     ]
-    rows = [("held-out rows", f"{report['dagster/row_count']:,}"), ("ROC-AUC, injected faults", auc)]
+    rows = [
+        ("held-out rows", f"{report['dagster/row_count']:,}"),
+        ("ROC-AUC, injected faults", _by_model(report["injected_roc_auc"], ".3f")),
+    ]
     return [
         *rows,
         *([("labelled anomalies", "\n".join(found))] if found else []),
@@ -200,7 +208,7 @@ def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
     alerts = ", ".join(f"{count:,} {_DELIVERIES.get(status, status)}" for status, count in totals.alerts.items())
     return [
         ("windows", f"{totals.windows:,}"),
-        ("rows in", f"{totals.rows_in:,}"),
+        ("rows in", f"{totals.rows_in:,}{_outside(totals.landed - totals.rows_in)}"),
         ("rejected", _kinds_in_words(totals.rejected)),
         ("scored", f"{totals.scored:,} by {totals.model_version or 'no model'}"),
         ("anomalies", f"{totals.anomalies:,}{share} by {totals.model}"),
@@ -208,6 +216,16 @@ def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
         *([("can't be read", "\n".join(totals.unreadable))] if totals.unreadable else []),
         ("files written", _in_short(totals.files)),
     ]
+
+
+def _by_model(values: Mapping[str, float], form: str) -> str:
+    return ", ".join(f"{name} {value:{form}}" for name, value in values.items())
+
+
+def _outside(rows: int) -> str:
+    if rows <= 0:
+        return ""
+    return f" ({rows:,} more have landed for other windows, or before schedule.first_window)"
 
 
 def _kinds_in_words(kinds: Mapping[str, int]) -> str:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_MODEL, EXIT_INTERRUPTED = 1, 2, 3, 130
 EXIT_CODES = (
     ("0", "done"),
-    ("1", "a run failed; what was done before stays"),
+    ("1", "a run failed, or a landed file can't be read; what was done stays"),
     ("2", "wrong arguments, configuration or input; nothing was done"),
     ("3", "no trained model"),
     ("130", "interrupted"),

@@ -20,10 +20,10 @@ from cxad_pipeline.defs.checks import rejected_rows
 from cxad_pipeline.defs.io import WindowTables
 from cxad_pipeline.defs.metadata import OWNERS
 from cxad_pipeline.defs.partitions import scoring_windows, windows_for
+from cxad_pipeline.defs.scoring import expected_rate_of
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions.landing import Window
 from cxad_pipeline.interactions.sources import schema_of
-from cxad_pipeline.registry.detector_config import expected_rate
 from cxad_pipeline.settings import Settings
 
 RECORDS = "alert_notifications"
@@ -33,6 +33,13 @@ def alert_channel(settings: Settings) -> Channel:
     """Slack where a webhook is configured, else the console."""
     url = settings.alerts.slack_webhook_url
     return ConsoleChannel() if url is None else SlackWebhookChannel(url)
+
+
+def fill_link(link: str, settings: Settings, **values: str) -> str:
+    """An address with its placeholders filled: {port} is that of the Dagster UI, others are given by name."""
+    for name, value in {"port": str(settings.ports.dagster), **values}.items():
+        link = link.replace(f"{{{name}}}", value)
+    return link
 
 
 def alerting_assets(settings: Settings) -> list[dg.AssetsDefinition]:
@@ -76,7 +83,7 @@ def alerting_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             )
             statuses[record.status] += 1
         context.log.info(", ".join(f"{count} {status}" for status, count in statuses.items()))
-        return dg.MaterializeResult(metadata={"windows": len(told)})
+        return dg.MaterializeResult()
 
     return [alert_notifications]
 
@@ -100,13 +107,15 @@ def tell(
     digest = build_digest(
         scored,
         window=(window.start, window.end),
-        expected_rate=expected_rate(settings),
+        expected_rate=expected_rate_of(scored),
         dimensions=settings.segments.dimensions,
         metrics=[schema[name] for name in settings.features.numeric if name in schema],
-        links={label: link.replace("{window}", window.key) for label, link in settings.alerts.links.items()},
+        links={label: fill_link(link, settings, window=window.key) for label, link in settings.alerts.links.items()},
         model_version=scored["model_version"][0].as_py() if scored.num_rows else None,
         rejected=rejected,
     )
+    if before is not None and before.window != digest.window_key:
+        before = None  # the windows have been cut anew since; this one was not told
     hours = settings.alerts.max_age_hours
     record = deliver_once(
         digest,

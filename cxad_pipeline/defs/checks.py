@@ -108,7 +108,7 @@ def scoring_check_results(
     distances: dict[str, float] = {}
     for key, table in scored.items():
         flagged, n = int(np.sum(table["ensemble_anomaly"].to_numpy())), table.num_rows
-        low, high = anomaly_band(n, expected_rate(settings), settings.checks.max_anomaly_rate_ratio)
+        low, high = anomaly_band(n, expected_rate(detector), settings.checks.max_anomaly_rate_ratio)
         if n and not low <= flagged <= high:
             rates[key] = f"{flagged} of {n} flagged, expected {low:.0f} to {high:.0f}"
         if n >= _MIN_ROWS:

@@ -73,7 +73,7 @@ def ingestion_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         known = [index.of(stat) for stat in files]
         for window in windows:
             found, touching = rows[window.key], [entry for entry in known if entry.touches(window)]
-            found.accepted = with_digest(found.accepted, files_digest(touching))
+            found.accepted = with_digest(found.accepted, files_digest(touching, window))
             key = window.key
             context.add_asset_metadata(_accepted_metadata(found), "raw_interactions", key)
             context.add_asset_metadata(_rejected_metadata(found), "rejected_interactions", key)

@@ -19,7 +19,7 @@ def scoring_windows(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     """The partitions of all assets that are made window by window; the last one is the last that has ended."""
     schedule = settings.schedule
     return dg.TimeWindowPartitionsDefinition(
-        start=_local(schedule.first_window, schedule.timezone),
+        start=_local(_tick_before(schedule.first_window, settings), schedule.timezone),
         end=None if schedule.last_window is None else _local(schedule.last_window, schedule.timezone),
         fmt=KEY_FORMAT,
         cron_schedule=schedule.batch_score_cron,
@@ -76,6 +76,12 @@ def neighbouring_runs(
 def range_tags(keys: Sequence[str]) -> dict[str, str]:
     """Run tags by which one run takes neighbouring windows together."""
     return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+
+
+def _tick_before(moment: dt.datetime, settings: Settings) -> dt.datetime:
+    """The last moment of the cron expression that is not after another: a window begins there, not in between."""
+    local = moment.astimezone(ZoneInfo(settings.schedule.timezone))
+    return next(CronSim(settings.schedule.batch_score_cron, local + dt.timedelta(minutes=1), reverse=True))
 
 
 def _local(moment: dt.datetime, zone: str) -> dt.datetime:

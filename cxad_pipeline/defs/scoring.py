@@ -21,10 +21,12 @@ from cxad_pipeline.interactions.landing_index import digest_of
 from cxad_pipeline.interactions.schema import ID
 from cxad_pipeline.interactions.sources import PROVENANCE
 from cxad_pipeline.registry import versions
+from cxad_pipeline.registry.detector_config import expected_rate
 from cxad_pipeline.registry.tracking import RegistryError
 from cxad_pipeline.settings import Settings
 
 GROUP = "scoring"
+_EXPECTED_RATE = b"expected_rate"
 
 
 class ExportConfig(dg.Config):
@@ -63,7 +65,7 @@ def scoring_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         scored: dict[str, pa.Table] = {}
         for key in context.partition_keys:
             table = score_table(champion.detector, raw_interactions[key], model_version=champion.label)
-            scored[key] = table
+            table = scored[key] = with_expected_rate(table, expected_rate(champion.detector))
             context.add_asset_metadata(_window_metadata(table, champion), partition_key=key)
         rows = sum(table.num_rows for table in scored.values())
         flagged = sum(anomalies(table) for table in scored.values())
@@ -106,9 +108,19 @@ def scoring_assets(settings: Settings) -> list[dg.AssetsDefinition]:
                 partition_key=window.key,
             )
         context.log.info(f"wrote {len(files)} files to {processed.uri}")
-        return dg.MaterializeResult(metadata={"files": files})
+        return dg.MaterializeResult()
 
     return [ensemble_scores, anomaly_export]
+
+
+def with_expected_rate(scored: pa.Table, rate: float) -> pa.Table:
+    """Note in a table's schema the share that its model was expected to flag, for whoever tells of the window."""
+    return scored.replace_schema_metadata({**(scored.schema.metadata or {}), _EXPECTED_RATE: repr(rate).encode()})
+
+
+def expected_rate_of(scored: pa.Table) -> float:
+    """What `with_expected_rate` noted."""
+    return float(scored.schema.metadata[_EXPECTED_RATE])
 
 
 def anomalies(scored: pa.Table, model: str = ENSEMBLE) -> int:

@@ -4,27 +4,32 @@ import datetime as dt
 import hashlib
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from cxad_pipeline.alerting import Channel, DeliveryError, FailedStep, RunFailure, run_failure_message
+from cxad_pipeline.defs.alerts import fill_link
 from cxad_pipeline.defs.failures import step_error
 from cxad_pipeline.defs.ingestion import LANDED_INFERENCE, LANDED_TRAINING
 from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows, windows_for
 from cxad_pipeline.files import Folder
-from cxad_pipeline.interactions.landing import list_landed
+from cxad_pipeline.interactions.landing import Listing, list_landed
 from cxad_pipeline.interactions.landing_index import FileIndex, LandingIndex, files_digest
-from cxad_pipeline.interactions.landing_plan import Seen, plan_scoring, plan_training, trained_on
+from cxad_pipeline.interactions.landing_plan import Seen, ask_again, plan_scoring, plan_training, trained_on
 from cxad_pipeline.interactions.sources import readers
+from cxad_pipeline.registry import versions
 from cxad_pipeline.settings import Settings
+
+if TYPE_CHECKING:  # what Dagster returns has no public name
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 TICK_SECONDS = 30
 """A tick searches new files for this long and leaves the rest to the next: Dagster ends ticks after a minute."""
 
 
 def sensors(
-    settings: Settings, training: UnresolvedAssetJobDefinition, scoring: UnresolvedAssetJobDefinition
+    settings: Settings, training: "UnresolvedAssetJobDefinition", scoring: "UnresolvedAssetJobDefinition"
 ) -> list[dg.SensorDefinition]:
     """landing_sensor, training_sensor and run_failure_sensor."""
     status = dg.DefaultSensorStatus.RUNNING if settings.schedule.enabled else dg.DefaultSensorStatus.STOPPED
@@ -36,7 +41,7 @@ def sensors(
 
 
 def _landing_sensor(
-    settings: Settings, job: UnresolvedAssetJobDefinition, status: dg.DefaultSensorStatus
+    settings: Settings, job: "UnresolvedAssetJobDefinition", status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
     partitions = scoring_windows(settings)
 
@@ -46,7 +51,7 @@ def _landing_sensor(
         default_status=status,
         description="A new or changed file: the ended windows that it touches are scored (again).",
     )
-    def landing_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def landing_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now, started = dt.datetime.now(dt.UTC), time.monotonic()
         landed = Folder(settings.paths.inference)
         listing = list_landed(landed, settings, now)
@@ -58,21 +63,23 @@ def _landing_sensor(
             Seen.from_json(context.cursor),
             lambda: time.monotonic() - started > TICK_SECONDS,
         )
-        if not plan.changed:
-            context.update_cursor(plan.seen.to_json())
-            waiting = f"; {len(listing.unsettled)} may still be written" if listing.unsettled else ""
-            return dg.SkipReason(f"{len(listing.ready)} files, none new or changed{waiting}")
-        # Windows remembered from before the cron expression was changed are no windows any more.
         for path, reason in plan.unreadable.items():
             context.log.warning(f"{path} can't be read: {reason}")
-        windows = windows_for(partitions, [key for key in plan.windows if partitions.has_partition_key(key)])
-        files = {window.key: files_digest(index.files_in_window(listing.ready, window)) for window in windows}
-        due = [key for key in files if files[key] != _scored_files(context.instance, key)]
+        # Windows remembered from before the cron expression was changed are no windows any more.
+        keys = [k for k in sorted({*plan.windows, *plan.seen.pending}) if partitions.has_partition_key(k)]
+        windows = windows_for(partitions, keys)
+        files = {w.key: files_digest(index.files_in_window(listing.ready, w), w) for w in windows}
+        unscored = [key for key in keys if files[key] != _scored_files(context.instance, key)]
+        champion = versions.champion_version(settings) if unscored else ""
+        asked = ask_again(unscored, plan, champion)
         # When, and not only what: a file that changes back to what it was asks for a run of its own.
         changes = [f"{stat.path} {stat.modified.isoformat()}" for stat in listing.ready if stat.path in plan.changed]
-        runs = neighbouring_runs(partitions, due, settings.schedule.max_windows_per_run)
+        runs = neighbouring_runs(partitions, asked, settings.schedule.max_windows_per_run)
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(run_key=_run_key([*keys, *changes]), tags=range_tags(keys)) for keys in runs],
+            run_requests=[
+                dg.RunRequest(run_key=_run_key([*run, *changes, champion]), tags=range_tags(run)) for run in runs
+            ],
+            skip_reason=None if runs else _nothing_asked(listing, len(unscored), champion),
             cursor=plan.seen.to_json(),
             asset_events=[
                 dg.AssetMaterialization(
@@ -80,12 +87,12 @@ def _landing_sensor(
                     description=path,
                     metadata={
                         "file": landed.address(path),
-                        "windows": keys,
+                        "windows": touched,
                         "sha256": plan.seen.files[path].sha256,
                         "unreadable": plan.unreadable.get(path, ""),
                     },
                 )
-                for path, keys in plan.changed.items()
+                for path, touched in plan.changed.items()
             ],
         )
 
@@ -93,7 +100,7 @@ def _landing_sensor(
 
 
 def _training_sensor(
-    settings: Settings, job: UnresolvedAssetJobDefinition, status: dg.DefaultSensorStatus
+    settings: Settings, job: "UnresolvedAssetJobDefinition", status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
     @dg.sensor(
         job=job,
@@ -138,7 +145,7 @@ def _run_failure_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> d
             job=run.job_name,
             run_id=run.run_id,
             steps=tuple(steps),
-            link=None if link is None else link.replace("{run_id}", run.run_id),
+            link=None if link is None else fill_link(link, settings, run_id=run.run_id),
             error=context.failure_event.message or "",
         )
         secret = settings.alerts.slack_webhook_url
@@ -151,6 +158,15 @@ def _run_failure_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> d
         return None
 
     return run_failure_sensor
+
+
+def _nothing_asked(listing: Listing, unscored: int, champion: str) -> str:
+    """Why a look at the landing folder asks for no run."""
+    if unscored and not champion:
+        return f"{unscored} windows wait for the first champion: train one"
+    waiting = f"; {len(listing.unsettled)} may still be written" if listing.unsettled else ""
+    failed = f"; {unscored} windows are asked for and not scored yet" if unscored else ""
+    return f"{len(listing.ready)} files, none new or changed{waiting}{failed}"
 
 
 def _scored_files(instance: dg.DagsterInstance, key: str) -> str | None:

@@ -89,15 +89,16 @@ def list_landed(folder: Folder, settings: Settings, now: dt.datetime) -> Listing
     Names that start with a dot or underscore, or end otherwise than configured, are how other programs mark files
     that are not theirs to read; they are ignored.
     """
-    endings = tuple(settings.landing.extensions)
+    endings = tuple(ending.lower() for ending in settings.landing.extensions)
     stats = [
         stat
         for stat in folder.list()
         if stat.path.lower().endswith(endings) and not any(part[0] in "._" for part in stat.path.split("/"))
     ]
     settle = dt.timedelta(seconds=settings.landing.settle_seconds)
-    ready = [stat for stat in stats if now - stat.modified >= settle]
-    unsettled = [stat for stat in stats if now - stat.modified < settle]
+    # A time in the future, beyond what clocks differ by, says nothing of when the file was written.
+    unsettled = [stat for stat in stats if abs(now - stat.modified) < settle]
+    ready = [stat for stat in stats if stat not in unsettled]
     return Listing(sorted(ready, key=lambda stat: (stat.modified, stat.path)), unsettled)
 
 
@@ -201,8 +202,8 @@ class Survey:
 
     Attributes
     ----------
-    rows
-        Accepted rows.
+    rows, all_rows
+        Accepted rows, and all rows whatever became of them.
     minutes
         Minutes since 1970 of all rows, sorted and distinct; shape (m,). Scoring windows are cut by cron expressions,
         which know no finer step.
@@ -211,21 +212,23 @@ class Survey:
     """
 
     rows: int
+    all_rows: int
     minutes: np.ndarray
     unreadable: str
 
 
 def survey(folder: Folder, stat: FileStat, readers: Sequence[SourceReader]) -> Survey:
     """Read a file for what is in it."""
-    rows, unreadable, found = 0, "", [np.empty(0, np.int64)]
+    rows, all_rows, unreadable, found = 0, 0, "", [np.empty(0, np.int64)]
     for good, bad in read_rows(folder, stat, readers):
         rows += good.num_rows
+        all_rows += good.num_rows + bad.num_rows
         reasons = bad.filter(pc.equal(bad["kind"], "unreadable"))["reason"].to_pylist()
         unreadable = unreadable or "; ".join(reasons)
         for table, column in ((good, TIMESTAMP), (bad, FILED_UNDER)):
             if table.num_rows:
                 found.append(np.unique(_as_micros(table[column]) // 60_000_000))
-    return Survey(rows, np.unique(np.concatenate(found)), unreadable)
+    return Survey(rows, all_rows, np.unique(np.concatenate(found)), unreadable)
 
 
 def _by_window(table: pa.Table, column: str, starts: np.ndarray, ends: np.ndarray) -> Iterator[tuple[int, pa.Table]]:

@@ -19,7 +19,7 @@ from cxad_pipeline.interactions.landing import Window, survey
 from cxad_pipeline.interactions.sources import SourceReader
 from cxad_pipeline.settings import Settings
 
-_FORMAT = 2
+_FORMAT = 3
 _LANDED = b"landed"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -34,8 +34,8 @@ class FileIndex:
         Below the landing folder.
     sha256
         Of its content: a file that is landed again unchanged has the same one.
-    rows
-        Accepted rows.
+    rows, all_rows
+        Accepted rows, and all rows whatever became of them.
     spans
         Runs of neighbouring minutes since 1970, as first minute and count; shape (k, 2).
     unreadable
@@ -45,6 +45,7 @@ class FileIndex:
     path: str
     sha256: str
     rows: int
+    all_rows: int
     spans: np.ndarray
     unreadable: str = ""
 
@@ -113,10 +114,17 @@ class LandingIndex:
                 entry = {"key": None}  # damaged; it is made again
             if entry["key"] == key:
                 spans = np.array(entry["spans"], np.int64).reshape(-1, 2)
-                return FileIndex(stat.path, entry["sha256"], entry["rows"], spans, entry["unreadable"])
+                return FileIndex(
+                    stat.path, entry["sha256"], entry["rows"], entry["all_rows"], spans, entry["unreadable"]
+                )
         found = survey(self._landed, stat, self._readers)
         index = FileIndex(
-            stat.path, self._landed.sha256(stat.path), found.rows, _spans(found.minutes), found.unreadable
+            stat.path,
+            self._landed.sha256(stat.path),
+            found.rows,
+            found.all_rows,
+            _spans(found.minutes),
+            found.unreadable,
         )
         entry = {"key": key, **vars(index), "spans": index.spans.tolist()}
         self._cache.write(name, json.dumps(entry).encode())
@@ -136,9 +144,13 @@ class LandingIndex:
         return chosen
 
 
-def files_digest(indexes: Iterable[FileIndex]) -> str:
-    """One hash for some files and their contents, by which it is known later whether they are still the same."""
-    return _digest(json.dumps([[index.path, index.sha256] for index in indexes]))
+def files_digest(indexes: Iterable[FileIndex], window: Window | None = None) -> str:
+    """One hash for some files and their contents, by which it is known later whether they are still the same.
+
+    With a window its ends are part of it: a window of the same key and another length is another window.
+    """
+    ends = [] if window is None else [window.start.isoformat(), window.end.isoformat()]
+    return _digest(json.dumps([*ends, *([index.path, index.sha256] for index in indexes)]))
 
 
 def with_digest(table: pa.Table, digest: str) -> pa.Table:

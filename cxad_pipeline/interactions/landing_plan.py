@@ -28,19 +28,30 @@ class SeenFile:
 
 @dataclass
 class Seen:
-    """All files that were acted upon, by path: the memory between two looks at a folder."""
+    """The memory between two looks at a folder.
+
+    Attributes
+    ----------
+    files
+        All files that were acted upon, by path.
+    pending
+        Windows that were asked for and are not scored yet, with the model version that was to score them; empty where
+        there was none.
+    """
 
     files: dict[str, SeenFile] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str | None) -> Self:
         """Read what `to_json` wrote; None is an empty memory."""
-        entries = json.loads(text) if text else {}
-        return cls({path: SeenFile(**entry) for path, entry in entries.items()})
+        entries = json.loads(text) if text else {"files": {}, "pending": {}}
+        return cls({path: SeenFile(**entry) for path, entry in entries["files"].items()}, entries["pending"])
 
     def to_json(self) -> str:
         """The memory as text."""
-        return json.dumps({path: vars(entry) for path, entry in sorted(self.files.items())})
+        files = {path: vars(entry) for path, entry in sorted(self.files.items())}
+        return json.dumps({"files": files, "pending": dict(sorted(self.pending.items()))})
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ def plan_scoring(
         Asked before each file; those after a yes are left for the next look.
     """
     there = {stat.path for stat in files}
-    now = Seen({path: entry for path, entry in seen.files.items() if path in there})
+    now = Seen({path: entry for path, entry in seen.files.items() if path in there}, dict(seen.pending))
     wanted: set[str] = set()
     changed: dict[str, list[str]] = {}
     unreadable: dict[str, str] = {}
@@ -115,6 +126,27 @@ def plan_scoring(
         wanted.update(touched, before.windows if before else ())
         now.files[stat.path] = SeenFile(entry.sha256, entry.rows, touched)
     return LandingPlan(sorted(wanted), changed, unreadable, now, complete)
+
+
+def ask_again(unscored: Sequence[str], plan: LandingPlan, champion: str) -> list[str]:
+    """Which of the unscored windows to ask for now; the plan's memory keeps the others.
+
+    A window is asked for when its files have changed, and again when another version has become champion since: a run
+    that failed would fail again with the same one. Without a champion nothing can be scored, and all wait.
+
+    Parameters
+    ----------
+    unscored
+        Windows of the plan, and pending ones, whose scores are not of the files that lie there.
+    plan
+        The look at the folder; its memory is brought up to date.
+    champion
+        Version of the champion, empty where there is none.
+    """
+    before = plan.seen.pending
+    asked = [key for key in unscored if champion and (key in plan.windows or before.get(key) != champion)]
+    plan.seen.pending = {key: champion if key in asked else before.get(key, "") for key in unscored}
+    return asked
 
 
 @dataclass(frozen=True)

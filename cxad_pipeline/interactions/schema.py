@@ -1,7 +1,7 @@
 """The columns of an interaction: the one place that says what a record is.
 
 Belongs here: name, type, unit, range and meaning of every column. Does not belong here: any library's own
-schema object. Arrow (`arrow_schema`), Pandera (`pandera_schema`) and `docs/data-contract.md` are derived from
+schema object. Arrow (`arrow_schema`), Pandera (`contract`) and `docs/data-contract.md` are derived from
 this module, each in a module of its own, so that whoever needs one does not import the others.
 """
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
+
 from cxad_pipeline.detection.config import DetectorConfig, EnsembleConfig, ModelConfig
+from cxad_pipeline.detection.detector import Detector
 from cxad_pipeline.interactions.schema import InteractionSchema
 from cxad_pipeline.settings import Settings
 
@@ -43,6 +46,13 @@ def detector_config(settings: Settings, schema: InteractionSchema, present: Coll
     )
 
 
-def expected_rate(settings: Settings) -> float:
-    """Share of normal interactions that the ensemble's threshold lets through as anomalies."""
-    return 1 - settings.ensemble.threshold_percentile / 100
+def expected_rate(detector: Detector) -> float:
+    """Share of interactions that the ensemble flags when they are like the training rows.
+
+    By its percentile for `average` and `max`. With `voting` the members' thresholds decide, and how much they agree, so
+    the share is that of the held-out rows.
+    """
+    if detector.config.ensemble.strategy != "voting":
+        return 1 - detector.config.ensemble.threshold_percentile / 100
+    share = float(np.mean(detector.reference_scores["ensemble"] >= detector.threshold))
+    return min(max(share, 0.0001), 0.9999)  # a share that was never seen is small, not impossible

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -81,17 +82,20 @@ def score_file(
         If the detector has no such model.
     """
     landed, name = split_address(source)
-    if not landed.exists(name):
+    if not landed.is_file(name):
         raise SourceError(f"{source}: no such file")
     target, target_name = split_address(output)
-    if target.full_path(target_name) == landed.full_path(name):
-        raise SourceError(f"{source}: is input and output in one; give the output another name")
     rejected_name = f"{_stem(target_name)}.rejected.csv"
+    for written in (target_name, rejected_name):
+        if _location(target, written) == _location(landed, name):
+            raise SourceError(f"{source}: the output would replace the input ({written}); give it another name")
     rows = rejected_rows = anomalies = 0
     with ExitStack() as both:
         scored = both.enter_context(_sink(target, target_name))
         refused = both.enter_context(_sink_when_needed(target, rejected_name))
-        for batch in read_file(landed, name, reader_for(name, readers(settings)), on_bytes=on_bytes):
+        for batch in read_file(
+            landed, name, reader_for(_landed_as(source, name, settings), readers(settings)), on_bytes=on_bytes
+        ):
             accepted = batch.table.filter(pa.array(batch.accepted))
             accepted = accepted.drop_columns([column for column in PROVENANCE if column in accepted.column_names])
             table = score_table(registered.detector, accepted, model=model, model_version=registered.label)
@@ -135,9 +139,9 @@ class _ParquetWriter:
 @contextmanager
 def _sink(folder: Folder, name: str) -> Iterator[_Writer]:
     with folder.replacing(name) as stream, ExitStack() as packing:
-        if name.endswith(".parquet"):
+        if name.lower().endswith(".parquet"):
             writer: _Writer = _ParquetWriter(stream)
-        elif name.endswith(".gz"):
+        elif name.lower().endswith(".gz"):
             # No name and no time in the header: the bytes depend on the rows alone.
             packed = packing.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=stream, mtime=0))
             writer = CsvExport(cast(BinaryIO, packed))
@@ -181,7 +185,25 @@ def _sink_when_needed(folder: Folder, name: str) -> Iterator[_Writer]:
 
 
 def _stem(name: str) -> str:
-    return name.removesuffix(".gz").removesuffix(".parquet").removesuffix(".csv")
+    return re.sub(r"(\.parquet|\.csv(\.gz)?)$", "", name, flags=re.IGNORECASE)
+
+
+def _location(folder: Folder, name: str) -> str:
+    """Where a file really lies: two paths may lead to the same one."""
+    full = folder.full_path(name)
+    return full if folder.is_remote else str(Path(full).resolve())
+
+
+def _landed_as(source: str, name: str, settings: Settings) -> str:
+    """The path by which sources know a file: below the landing folder where it lies in one, else its name."""
+    for folder in (settings.paths.inference, settings.paths.training):
+        prefix = folder.rstrip("/") + "/"
+        if "://" not in source and "://" not in folder:
+            prefix = f"{Path(folder).resolve()}/"
+            source = str(Path(source).resolve())
+        if source.startswith(prefix):
+            return source.removeprefix(prefix)
+    return name
 
 
 def split_address(address: str) -> tuple[Folder, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ def judge_challenger(rows: pa.Table, features: FeatureSet, settings: Settings, r
     share = overall.flagged / overall.rows
     auc = injected_roc_auc(challenger.detector, held_out, settings.training.random_state)["ensemble"]
     verdict = decide(
-        Candidate(share, expected_rate(settings), overall.rows, auc),
+        Candidate(share, expected_rate(challenger.detector), overall.rows, auc),
         _champion_roc_auc(held_out, settings),
         min_auc=settings.training.min_auc,
         max_auc_loss=settings.training.max_auc_loss,
@@ -179,4 +180,8 @@ def _champion_roc_auc(held_out: pa.Table, settings: Settings) -> float | None:
         # A champion that nobody can load serves nobody: the challenger is judged as a first version.
         _log.warning("%s", error)
         return None
-    return injected_roc_auc(champion.detector, held_out, settings.training.random_state)["ensemble"]
+    try:
+        return injected_roc_auc(champion.detector, held_out, settings.training.random_state)["ensemble"]
+    except ValueError as error:
+        _log.warning("champion %s can't score the new rows: %s", champion.label, error)
+        return math.nan

@@ -143,6 +143,12 @@ def find(settings: Settings, alias_or_version: str) -> Any | None:
             raise
 
 
+def champion_version(settings: Settings) -> str:
+    """Number of the champion's version; empty where there is no champion."""
+    entry = find(settings, CHAMPION)
+    return "" if entry is None else str(entry.version)
+
+
 def promote(settings: Settings, version: str, reason: str) -> None:
     """Make a version the champion."""
     client, name = mlflow_client(settings), settings.mlflow.registered_model

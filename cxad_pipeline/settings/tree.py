@@ -10,7 +10,7 @@ import datetime as dt
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, field_serializer, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_serializer, field_validator, model_validator
 
 from cxad_pipeline.settings.nodes import Cron, Location, Moment, Name, Node, Percentile, Share, Zone
 from cxad_pipeline.settings.sources import ExtraColumn, Source
@@ -57,8 +57,8 @@ class FeatureSettings(Node):
     @model_validator(mode="after")
     def _something(self) -> FeatureSettings:
         names = self.numeric + self.categorical
-        if not names:
-            raise ValueError("numeric and categorical are both empty: name at least one column")
+        if not self.numeric:
+            raise ValueError("numeric is empty: name at least one metric; without any, no version could pass the gate")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"named twice: {', '.join(twice)}")
@@ -194,18 +194,26 @@ class AlertSettings(Node):
         None,
         description="Slack incoming webhook; without it, the console. Environment only: SLACK_WEBHOOK_URL.",
     )
+
+    @field_validator("slack_webhook_url")
+    @classmethod
+    def _address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip().startswith(("https://", "http://")):
+            raise ValueError("must be the whole address of the webhook, https://... (it is not shown: it is a secret)")
+        return value
+
     max_age_hours: float | None = Field(
         None,
         gt=0,
         description="Windows that ended longer ago are recorded and not told, so that a backfill is quiet.",
     )
-    top_interactions: int = Field(5, ge=1, le=10, description="Interactions named in a digest.")
     links: dict[str, str] = Field(
-        {"Dagster": "http://127.0.0.1:3000/assets/ensemble_scores?partition={window}"},
-        description="Label -> address shown below a digest; {window} stands for the window's key.",
+        {"Dagster": "http://127.0.0.1:{port}/assets/ensemble_scores?partition={window}"},
+        description="Label -> address shown below a digest; {window} is the window's key, {port} ports.dagster.",
     )
     run_link: str | None = Field(
-        "http://127.0.0.1:3000/runs/{run_id}", description="Address of a run's page in messages about failed runs."
+        "http://127.0.0.1:{port}/runs/{run_id}",
+        description="Address of a run's page in messages about failed runs; {port} is ports.dagster.",
     )
 
 
@@ -241,6 +249,10 @@ def _as_list(entries: object) -> object:
     if isinstance(entries, dict):
         return [{"name": name, **entry} if isinstance(entry, dict) else entry for name, entry in entries.items()]
     return entries
+
+
+# The ensemble and the API's choices; names of assets, of their inputs and of runs in MLflow.
+_RESERVED_MODEL_NAMES = {"ensemble", "both", "champion", "challenger", "training", "features", "context", "config"}
 
 
 class Settings(Node):
@@ -285,7 +297,7 @@ class Settings(Node):
         if twice:
             raise ValueError(f"interactions.extra_columns: named twice: {', '.join(twice)}")
         names = [model.name for model in self.models]
-        reserved = sorted({"ensemble", "both"} & set(names))
+        reserved = sorted(_RESERVED_MODEL_NAMES & set(names))
         if reserved:
             raise ValueError(f"models: the name {reserved[0]} is reserved; choose another")
         unknown = sorted(set(self.ensemble.weights) - set(names))

@@ -123,7 +123,7 @@ def test_a_landed_file_that_cannot_be_read_is_named_and_the_others_are_scored(tr
         done = trained.run("score", CXAD_LANDING__SETTLE_SECONDS="0")
     finally:
         bad.unlink()
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert "bad.csv: no column timestamp" in done.stderr
     assert "map the export's names under sources" in done.stderr
     assert any("can't be read" in line and "bad.csv" in line for line in done.stdout.splitlines())

@@ -7,11 +7,21 @@ from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from landing_world import START, RecordingChannel, land, make_settings
 
 from cxad_pipeline.definitions import build_definitions
 from cxad_pipeline.defs.partitions import scoring_windows, windows_for
+from cxad_pipeline.registry import versions
 from cxad_pipeline.settings import Settings
+
+
+@pytest.fixture
+def champion(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A champion that need not be trained, for tests that ask only what is asked for; its version may be changed."""
+    now = {"version": "1"}
+    monkeypatch.setattr(versions, "champion_version", lambda _settings: now["version"])
+    return now
 
 
 def tick(
@@ -23,7 +33,9 @@ def tick(
     if isinstance(result, dg.SkipReason):
         return [], context.cursor, result.skip_message
     assert isinstance(result, dg.SensorResult)
-    return list(result.run_requests or []), result.cursor, ""
+    reason = result.skip_reason
+    said = reason.skip_message if isinstance(reason, dg.SkipReason) else reason or ""
+    return list(result.run_requests or []), result.cursor, said or ""
 
 
 def windows_of(request: dg.RunRequest, settings: Settings) -> list[str]:
@@ -45,20 +57,20 @@ def file_with(settings: Settings, name: str, *moments: str) -> Path:
     return path
 
 
-def test_a_new_file_asks_for_exactly_the_windows_it_touches(definitions, instance, settings):
+def test_a_new_file_asks_for_exactly_the_windows_it_touches(definitions, instance, settings, champion):
     file_with(settings, "a.csv", "2026-10-05T00:00:00Z", "2026-10-05T05:59:59Z", "2026-10-05T12:00:00Z")
     requests, _, _ = tick(definitions, "landing_sensor", instance, None)
     assert [windows_of(request, settings) for request in requests] == [["2026-10-05-0000"], ["2026-10-05-1200"]]
 
 
-def test_neighbouring_windows_are_one_run_up_to_the_configured_number(definitions, instance, settings):
+def test_neighbouring_windows_are_one_run_up_to_the_configured_number(definitions, instance, settings, champion):
     moments = [f"{START + dt.timedelta(hours=6 * n):%Y-%m-%dT%H:%M:%SZ}" for n in range(30)]
     file_with(settings, "a.csv", *moments)
     requests, _, _ = tick(definitions, "landing_sensor", instance, None)
     assert [len(windows_of(request, settings)) for request in requests] == [28, 2]
 
 
-def test_the_same_file_again_asks_for_nothing(definitions, instance, settings):
+def test_the_same_file_again_asks_for_nothing(definitions, instance, settings, champion):
     path = file_with(settings, "a.csv", "2026-10-05T01:00:00Z")
     _, cursor, _ = tick(definitions, "landing_sensor", instance, None)
     assert tick(definitions, "landing_sensor", instance, cursor)[0] == []
@@ -70,7 +82,7 @@ def test_the_same_file_again_asks_for_nothing(definitions, instance, settings):
     assert "none new or changed" in reason
 
 
-def test_a_changed_file_asks_for_the_windows_it_touches_and_those_it_touched(definitions, instance, settings):
+def test_a_changed_file_asks_for_the_windows_it_touches_and_those_it_touched(definitions, instance, settings, champion):
     file_with(settings, "a.csv", "2026-10-05T01:00:00Z", "2026-10-05T13:00:00Z")
     _, cursor, _ = tick(definitions, "landing_sensor", instance, None)
     file_with(settings, "a.csv", "2026-10-05T01:00:00Z", "2026-10-06T01:00:00Z")
@@ -79,7 +91,7 @@ def test_a_changed_file_asks_for_the_windows_it_touches_and_those_it_touched(def
     assert tick(definitions, "landing_sensor", instance, cursor)[0] == []
 
 
-def test_a_file_that_changes_back_is_scored_again(definitions, instance, settings):
+def test_a_file_that_changes_back_is_scored_again(definitions, instance, settings, champion):
     keys = set()
     cursor = None
     for moment in ("2026-10-05T01:00:00Z", "2026-10-05T02:00:00Z", "2026-10-05T01:00:00Z"):
@@ -90,19 +102,19 @@ def test_a_file_that_changes_back_is_scored_again(definitions, instance, setting
     assert len(keys) == 3, "Dagster drops a run request whose key it has seen"
 
 
-def test_a_tick_that_is_evaluated_twice_asks_for_the_same_runs(definitions, instance, settings):
+def test_a_tick_that_is_evaluated_twice_asks_for_the_same_runs(definitions, instance, settings, champion):
     file_with(settings, "a.csv", "2026-10-05T01:00:00Z")
     first, _, _ = tick(definitions, "landing_sensor", instance, None)
     again, _, _ = tick(definitions, "landing_sensor", instance, None)
     assert [request.run_key for request in first] == [request.run_key for request in again]
 
 
-def test_rows_of_a_window_that_has_not_ended_are_left_to_the_schedule(definitions, instance, settings):
+def test_rows_of_a_window_that_has_not_ended_are_left_to_the_schedule(definitions, instance, settings, champion):
     file_with(settings, "a.csv", f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}")
     assert tick(definitions, "landing_sensor", instance, None)[0] == []
 
 
-def test_a_file_that_may_still_be_written_is_left_for_a_later_tick(tmp_path, instance):
+def test_a_file_that_may_still_be_written_is_left_for_a_later_tick(tmp_path, instance, champion):
     settings = make_settings(tmp_path, landing={"settle_seconds": 3600})
     file_with(settings, "a.csv", "2026-10-05T01:00:00Z")
     requests, cursor, reason = tick(build_definitions(settings), "landing_sensor", instance, None)
@@ -111,6 +123,30 @@ def test_a_file_that_may_still_be_written_is_left_for_a_later_tick(tmp_path, ins
     settled = make_settings(tmp_path)
     requests, _, _ = tick(build_definitions(settled), "landing_sensor", instance, cursor)
     assert all_windows(requests, settings) == ["2026-10-05-0000"]
+
+
+def test_without_a_champion_windows_wait_and_are_asked_for_once_there_is_one(definitions, instance, settings, champion):
+    champion["version"] = ""
+    file_with(settings, "a.csv", "2026-10-05T01:00:00Z")
+    requests, cursor, reason = tick(definitions, "landing_sensor", instance, None)
+    assert requests == []
+    assert reason == "1 windows wait for the first champion: train one"
+    champion["version"] = "1"
+    requests, cursor, _ = tick(definitions, "landing_sensor", instance, cursor)
+    assert all_windows(requests, settings) == ["2026-10-05-0000"]
+
+
+def test_a_window_whose_run_failed_is_asked_for_again_by_the_next_champion(definitions, instance, settings, champion):
+    """The run is asked for and never makes the scores: not again with the same version, but with the next."""
+    file_with(settings, "a.csv", "2026-10-05T01:00:00Z")
+    first, cursor, _ = tick(definitions, "landing_sensor", instance, None)
+    again, cursor, reason = tick(definitions, "landing_sensor", instance, cursor)
+    assert again == []
+    assert "1 windows are asked for and not scored yet" in reason
+    champion["version"] = "2"
+    later, cursor, _ = tick(definitions, "landing_sensor", instance, cursor)
+    assert all_windows(later, settings) == ["2026-10-05-0000"]
+    assert later[0].run_key != first[0].run_key, "Dagster drops a run request whose key it has seen"
 
 
 def test_windows_that_were_scored_from_the_same_files_are_not_asked_for_again(definitions, instance, settings):
@@ -190,7 +226,7 @@ def test_a_failed_run_is_told_in_one_line_each_step(definitions, instance, setti
     assert "ensemble_scores" in channel.sent[0].text
 
 
-def test_rows_before_the_first_window_and_after_the_last_ask_for_nothing(tmp_path, instance):
+def test_rows_before_the_first_window_and_after_the_last_ask_for_nothing(tmp_path, instance, champion):
     settings = make_settings(tmp_path, schedule={"first_window": "2026-10-05", "last_window": "2026-10-06"})
     file_with(settings, "a.csv", *(f"2026-10-0{day}T{hour}:00:00Z" for day in (4, 5, 6) for hour in ("01", "23")))
     requests, _, _ = tick(build_definitions(settings), "landing_sensor", instance, None)
@@ -205,5 +241,6 @@ def test_windows_are_cut_by_the_cron_expression_in_its_zone(tmp_path):
     partitions = scoring_windows(settings)
     windows = windows_for(partitions, partitions.get_partition_keys()[:3])
     hours = [(window.end - window.start) / dt.timedelta(hours=1) for window in windows]
-    assert hours == [12, 13, 12], "the night in which clocks are set back is an hour longer"
+    assert hours == [12, 12, 13], "the night in which clocks are set back is an hour longer"
+    assert windows[0].start <= settings.schedule.first_window < windows[0].end, "no row after first_window is left out"
     assert all(before.end == after.start for before, after in pairwise(windows))

@@ -38,6 +38,13 @@ def test_files_that_may_still_be_written_wait(tmp_path: Path) -> None:
     assert [stat.path for stat in listing.unsettled] == ["young.csv"]
 
 
+def test_a_time_in_the_future_keeps_no_file_waiting(tmp_path: Path) -> None:
+    """Unpacked in another zone, or by a clock that runs ahead."""
+    land(tmp_path, "ahead.csv", "x", age=-3600)
+    listing = list_landed(Folder(str(tmp_path)), settings(landing={"settle_seconds": 5}), T0)
+    assert [stat.path for stat in listing.ready] == ["ahead.csv"]
+
+
 @pytest.mark.parametrize(
     "name", [".f.csv", "_f.csv", "_tmp/f.csv", ".git/f.csv", "f.csv.tmp", "f.csv.crc", "f.txt", "csv"]
 )

@@ -129,7 +129,7 @@ def test_the_windows_of_a_file_are_those_that_hold_one_of_its_minutes(
     minutes: set[int], windows: list[tuple[int, int]]
 ) -> None:
     spans = landing_index._spans(np.array(sorted(MINUTE + minute for minute in minutes), np.int64))
-    index = FileIndex("f", "", 0, spans)
+    index = FileIndex("f", "", 0, 0, spans)
     step = dt.timedelta(minutes=1)
     cut = [Window(f"{i}", T0 + first * step, T0 + (first + n) * step) for i, (first, n) in enumerate(windows)]
     expected = [str(i) for i, (first, n) in enumerate(windows) if minutes & set(range(first, first + n))]
@@ -138,10 +138,10 @@ def test_the_windows_of_a_file_are_those_that_hold_one_of_its_minutes(
 
 
 def test_a_digest_speaks_of_names_and_contents_and_stays_with_a_table() -> None:
-    one = [FileIndex("a", "1", 0, np.empty((0, 2))), FileIndex("b", "2", 0, np.empty((0, 2)))]
+    one = [FileIndex("a", "1", 0, 0, np.empty((0, 2))), FileIndex("b", "2", 0, 0, np.empty((0, 2)))]
     assert files_digest(one) == files_digest(list(one))
     assert files_digest(one) != files_digest(one[::-1])
-    assert files_digest(one) != files_digest([one[0], FileIndex("b", "3", 0, np.empty((0, 2)))])
+    assert files_digest(one) != files_digest([one[0], FileIndex("b", "3", 0, 0, np.empty((0, 2)))])
     table = pa.table({"x": [1]})
     assert digest_of(table) == ""
     assert digest_of(with_digest(table, "abc").slice(0, 0)) == "abc"
@@ -269,7 +269,7 @@ def test_the_memory_survives_as_text() -> None:
 
 
 def known(path: str, sha: str, rows: int) -> FileIndex:
-    return FileIndex(path, sha, rows, np.empty((0, 2), np.int64))
+    return FileIndex(path, sha, rows, rows, np.empty((0, 2), np.int64))
 
 
 def test_a_new_training_file_asks_for_a_training() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cxad_pipeline.detection import Detector
 from cxad_pipeline.interactions.sources import schema_of
 from cxad_pipeline.registry.detector_config import detector_config, expected_rate
 from cxad_pipeline.settings import load_settings
@@ -36,4 +38,16 @@ segments: {dimensions: [queue, language]}
     assert (config.ensemble.strategy, config.ensemble.weights) == ("max", {"cuts": 2})
     assert (config.imputation, config.scaling, config.held_out, config.random_state) == ("mean", "standard", 0.4, 9)
     assert config.labels["hold_time_seconds"] == ("hold time", "s")
-    assert expected_rate(settings) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("strategy", ["average", "max", "voting"])
+def test_the_expected_rate_is_the_share_of_held_out_rows_that_are_flagged(
+    detectors: dict[str, Detector], strategy: str
+) -> None:
+    detector = detectors[strategy]
+    held_out = {name: member.held_out_scores for name, member in detector.members.items()}
+    flags = [detector.members[name].flags(scores) for name, scores in held_out.items()]
+    if strategy == "voting":  # two members of equal weight: one flag is a tie, and ties flag
+        assert expected_rate(detector) == pytest.approx(np.mean(flags[0] | flags[1]), abs=0.002)
+    else:
+        assert expected_rate(detector) == pytest.approx(0.03)

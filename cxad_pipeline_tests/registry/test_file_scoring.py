@@ -19,7 +19,7 @@ from cxad_pipeline.interactions import reading
 from cxad_pipeline.interactions.sources import SourceError
 from cxad_pipeline.registry.file_scoring import score_file
 from cxad_pipeline.registry.versions import RegisteredDetector
-from cxad_pipeline.settings import Settings, load_settings
+from cxad_pipeline.settings import Settings, Source, load_settings
 
 HEADER = "interaction_id,timestamp,csat,ies,complaints,aht_seconds,hold_time_seconds,transfers,channel,language,queue"
 GOOD = "{0},2026-03-02T10:00:00Z,4,70,0,300,20,0,voice,en,billing"
@@ -226,9 +226,34 @@ def test_a_file_is_never_replaced_by_its_own_scores(
     source = tmp_path / "in.csv"
     source.write_text(lines(GOOD.format("a")))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match="input and output in one"):
+    with pytest.raises(SourceError, match="would replace the input"):
         score_file(registered, "in.csv", str(source), settings)
     assert source.read_text() == lines(GOOD.format("a"))
+
+
+def test_neither_a_link_nor_the_name_of_the_rejected_rows_costs_the_input(
+    registered: RegisteredDetector, settings: Settings, tmp_path: Path
+):
+    source = tmp_path / "calls.rejected.csv"
+    source.write_text(lines(GOOD.format("a")))
+    (tmp_path / "link.csv").symlink_to(source)
+    for output in ("calls.csv", "link.csv"):
+        with pytest.raises(SourceError, match="would replace the input"):
+            score_file(registered, str(source), str(tmp_path / output), settings)
+    assert source.read_text() == lines(GOOD.format("a"))
+
+
+def test_a_file_in_the_landing_folder_is_read_by_the_source_that_landing_would_take(
+    registered: RegisteredDetector, settings: Settings, tmp_path: Path
+):
+    folder = tmp_path / "inference" / "us"
+    folder.mkdir(parents=True)
+    (folder / "x.csv").write_text(lines(GOOD.format("a").replace("2026-03-02T10:00:00Z", "2026-10-12T06:00:00")))
+    american = Source(name="us", files="us/*.csv", timezone="America/New_York")
+    paths = settings.paths.model_copy(update={"inference": str(tmp_path / "inference")})
+    settings = settings.model_copy(update={"paths": paths, "sources": [american, Source(name="others")]})
+    score_file(registered, str(folder / "x.csv"), str(tmp_path / "out.csv"), settings)
+    assert "2026-10-12T10:00:00Z" in (tmp_path / "out.csv").read_text()
 
 
 def test_cells_that_a_spreadsheet_would_run_are_escaped_in_csv_alone(

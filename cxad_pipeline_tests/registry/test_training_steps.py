@@ -87,6 +87,24 @@ def test_a_champion_whose_artifacts_are_gone_gives_way(rows: pa.Table, settings:
     assert versions.load(settings).version == "2"
 
 
+def test_a_champion_that_cannot_score_the_new_rows_gives_way(rows: pa.Table, settings: Settings) -> None:
+    """The first version knows csat alone; the rows that come later have none."""
+    satisfaction = settings.features.model_copy(update={"numeric": ["csat"], "categorical": ["queue"]})
+    train(rows, settings.model_copy(update={"features": satisfaction}), "first")
+    without = rows.drop_columns(["csat"])
+    judged = train(without, settings, "second")
+    assert judged.verdict.promoted
+    assert versions.load(settings).version == "2"
+
+
+def test_a_voting_ensemble_is_judged_by_what_its_members_flag(rows: pa.Table, settings: Settings) -> None:
+    voting = settings.ensemble.model_copy(update={"strategy": "voting"})
+    models = [model.model_copy(update={"threshold_percentile": 95}) for model in settings.models]
+    judged = train(rows, settings.model_copy(update={"ensemble": voting, "models": models}), "first")
+    assert judged.flagged_share > 0.05
+    assert judged.verdict.promoted
+
+
 def test_without_a_challenger_the_champion_stays_and_it_is_said(rows: pa.Table, settings: Settings) -> None:
     train(rows, settings, "first")
     runs = TrainingRuns(settings, "again")

@@ -97,7 +97,8 @@ BAD_VALUES = [
     ("landing: {settle_seconds: .inf}", "landing.settle_seconds", "inf", "finite"),
     ("features: {numeric: csat}", "features.numeric", "'csat'", "list"),
     ("features: {numeric: [csat, csat]}", "features", "csat", "named twice"),
-    ("features: {numeric: [], categorical: []}", "features", "", "at least one column"),
+    ("features: {numeric: [], categorical: [queue]}", "features", "", "at least one metric"),
+    ("models: [{name: champion, algorithm: random_cut_forest}]", "models", "champion", "reserved"),
     ("training: {start: 2026-02-01, end: 2026-01-01}", "training", "2026-02-01", "not before"),
     ("training: {held_out: 0}", "training.held_out", "0", "greater than 0"),
     ("paths: {training: ''}", "paths.training", "''", "folder or s3://"),
@@ -161,7 +162,7 @@ BAD_VALUES = [
         "a",
         "named twice",
     ),
-    ("alerts: {top_interactions: 11}", "alerts.top_interactions", "11", "less than or equal to 10"),
+    ("alerts: {max_age_hours: 0}", "alerts.max_age_hours", "0", "greater than 0"),
 ]
 
 
@@ -387,10 +388,10 @@ def test_code_wins_over_our_name_wins_over_the_shared_name_wins_over_the_file(
 
 
 def test_a_shared_name_adds_to_a_section_given_as_json(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXAD_ALERTS", '{"top_interactions": 3}')
+    monkeypatch.setenv("CXAD_ALERTS", '{"max_age_hours": 3}')
     monkeypatch.setenv("SLACK_WEBHOOK_URL", WEBHOOK)
     alerts = load("").alerts
-    assert alerts.top_interactions == 3
+    assert alerts.max_age_hours == 3
     assert alerts.slack_webhook_url is not None
 
 
@@ -530,3 +531,15 @@ def test_each_variable_of_the_reference_reaches_its_key(load: Load, monkeypatch:
 def test_the_committed_reference_is_up_to_date(repository: Path) -> None:
     written = (repository / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert written == reference(), "write docs/configuration.md again from cxad_pipeline.settings.reference"
+
+
+def test_a_webhook_that_is_no_address_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, repository: Path
+) -> None:
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", "hooks.slack.example/services/T0/B0/secret")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(repository / "configs" / "config.local.yaml")
+    assert "environment variable SLACK_WEBHOOK_URL" in str(caught.value)
+    assert "must be the whole address of the webhook" in str(caught.value)
+    assert "secret/" not in str(caught.value)
+    assert "T0/B0" not in str(caught.value)
