@@ -1,4 +1,7 @@
-"""The persistent Dagster instance, and jobs that run on it from a terminal."""
+"""The persistent Dagster instance, and jobs that run on it from a terminal.
+
+Belongs here: Dagster's home, one run and its outcome. Does not belong here: which runs (`pipeline`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Training and scoring from a terminal, and what they came to in words."""
+"""Training and scoring from a terminal, and what they came to in words.
+
+Belongs here: jobs for landed files, one after the other, and rows of the summaries. Does not belong here: arguments
+(`commands`), running one job (`instance`).
+"""
 
 from __future__ import annotations
 

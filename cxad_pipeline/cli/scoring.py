@@ -1,4 +1,7 @@
-"""Scoring one file from a terminal, with a progress bar."""
+"""Scoring one file from a terminal, with a progress bar.
+
+Belongs here: the bar. Does not belong here: the scoring (`registry.file_scoring`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The user interfaces as child processes of one command."""
+"""The user interfaces as child processes of one command.
+
+Belongs here: starting, watching and stopping them. Does not belong here: what they serve.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Simulation from a terminal, with a progress bar."""
+"""Simulation from a terminal, with a progress bar.
+
+Belongs here: the bar, and where labels go. Does not belong here: the simulation (`interactions.simulation`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Scores -> a digest for people, once for each window."""
+"""Scores -> a digest for people, once for each window.
+
+Belongs here: which windows are told, and the records of it. Does not belong here: words and channels (`alerting`).
+"""
 
 import datetime as dt
 import json

@@ -1,6 +1,9 @@
 """Asset checks: what is verified on every run, in plain measures that tests call without Dagster.
 
 The checks run in the step of their asset, so that they see exactly the tables that are stored.
+
+Belongs here: limits, and verdicts as Dagster results. Does not belong here: the contract itself
+(`interactions.contract`).
 """
 
 from __future__ import annotations

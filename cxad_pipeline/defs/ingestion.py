@@ -1,4 +1,7 @@
-"""Landed files -> validated interactions, window by window."""
+"""Landed files -> validated interactions, window by window.
+
+Belongs here: which files and windows a run reads. Does not belong here: reading them (`interactions.landing`).
+"""
 
 import datetime as dt
 from collections.abc import Iterator

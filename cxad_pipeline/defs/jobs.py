@@ -1,4 +1,7 @@
-"""Jobs and schedules: what runs together, and when."""
+"""Jobs and schedules: what runs together, and when.
+
+Belongs here: selections, cron expressions, what is switched on. Does not belong here: what files ask for (`sensors`).
+"""
 
 from __future__ import annotations
 

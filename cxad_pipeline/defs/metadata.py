@@ -1,4 +1,7 @@
-"""What assets show of themselves in Dagster's UI."""
+"""What assets show of themselves in Dagster's UI.
+
+Belongs here: schemas, lineage, small tables and pictures. Does not belong here: what one asset alone shows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Scoring windows: time partitions cut by a cron expression."""
+"""Scoring windows: time partitions cut by a cron expression.
+
+Belongs here: windows as partitions, and windows that one run takes together. Does not belong here: rows in windows
+(`interactions.landing`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Interactions -> scores -> a file for reviewers, window by window."""
+"""Interactions -> scores -> a file for reviewers, window by window.
+
+Belongs here: windows through the champion, and what the UI shows of them. Does not belong here: scores (`detection`),
+files of a form (`interactions.export`).
+"""
 
 import datetime as dt
 from collections.abc import Iterator

@@ -1,4 +1,8 @@
-"""Sensors: landed files ask for runs, failed runs are told."""
+"""Sensors: landed files ask for runs, failed runs are told.
+
+Belongs here: cursors, run requests and events. Does not belong here: which windows a file asks for
+(`interactions.landing_plan`), and the words of a failure (`alerting.run_failure`).
+"""
 
 import datetime as dt
 import hashlib

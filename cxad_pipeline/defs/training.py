@@ -1,4 +1,7 @@
-"""Training: rows -> features -> models -> ensemble -> report -> champion."""
+"""Training: rows -> features -> models -> ensemble -> report -> champion.
+
+Belongs here: the assets, and what the UI shows of them. Does not belong here: the steps (`registry.training`).
+"""
 
 import datetime as dt
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""The schema of interactions as Arrow types."""
+"""The schema of interactions as Arrow types.
+
+Belongs here: types and field metadata. Does not belong here: ranges, which are checked by `conversion` and `contract`.
+"""
 
 from __future__ import annotations
 

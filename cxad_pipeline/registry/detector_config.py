@@ -1,4 +1,8 @@
-"""The settings, as the configuration of a Detector."""
+"""The settings, as the configuration of a Detector.
+
+Belongs here: names and values carried over, and the rate that follows from them. Does not belong here: their checking
+(`settings`, `detection.config`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Score one file of any size, in batches that fit into memory."""
+"""Score one file of any size, in batches that fit into memory.
+
+Belongs here: batches in, two files out. Does not belong here: landing, windows and duplicates (`interactions.landing`),
+progress on a terminal (`cli.scoring`).
+"""
 
 from __future__ import annotations
 

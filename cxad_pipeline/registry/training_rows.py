@@ -1,4 +1,7 @@
-"""Training rows, as models and MLflow see them."""
+"""Training rows, as models and MLflow see them.
+
+Belongs here: which rows and columns, their digest. Does not belong here: features (`detection.features`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The part of the configuration that says how foreign exports are read."""
+"""The part of the configuration that says how foreign exports are read.
+
+Belongs here: keys and their limits. Does not belong here: reading an export by them (`interactions.sources`).
+"""
 
 from __future__ import annotations
 
