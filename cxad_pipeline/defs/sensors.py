@@ -7,7 +7,6 @@ Belongs here: cursors, run requests and events. Does not belong here: which wind
 import datetime as dt
 import hashlib
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -20,7 +19,14 @@ from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, rang
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions.landing import Listing, list_landed
 from cxad_pipeline.interactions.landing_index import FileIndex, LandingIndex, files_digest
-from cxad_pipeline.interactions.landing_plan import Seen, ask_again, plan_scoring, plan_training, trained_on
+from cxad_pipeline.interactions.landing_plan import (
+    LandingPlan,
+    Seen,
+    ask_again,
+    plan_scoring,
+    plan_training,
+    trained_on,
+)
 from cxad_pipeline.interactions.sources import readers
 from cxad_pipeline.registry import versions
 from cxad_pipeline.settings import Settings
@@ -69,6 +75,14 @@ def _landing_sensor(
         )
         for path, reason in plan.unreadable.items():
             context.log.warning(f"{path} can't be read: {reason}")
+        if not plan.complete:
+            # What the put-off files touch is not known yet, and to find out would break the tick's limit.
+            plan.seen.pending.update(dict.fromkeys(plan.windows, ""))
+            return dg.SensorResult(
+                skip_reason=f"{len(plan.changed)} files searched, the rest is left for the next tick",
+                cursor=plan.seen.to_json(),
+                asset_events=_landed_events(landed, plan),
+            )
         # Windows remembered from before the cron expression was changed are no windows any more.
         keys = [k for k in sorted({*plan.windows, *plan.seen.pending}) if partitions.has_partition_key(k)]
         windows = windows_for(partitions, keys)
@@ -76,28 +90,14 @@ def _landing_sensor(
         unscored = [key for key in keys if files[key] != _scored_files(context.instance, key)]
         champion = versions.champion_version(settings) if unscored else ""
         asked = ask_again(unscored, plan, champion)
-        # When, and not only what: a file that changes back to what it was asks for a run of its own.
-        changes = [f"{stat.path} {stat.modified.isoformat()}" for stat in listing.ready if stat.path in plan.changed]
         runs = neighbouring_runs(partitions, asked, settings.schedule.max_windows_per_run)
         return dg.SensorResult(
             run_requests=[
-                dg.RunRequest(run_key=_run_key([*run, *changes, champion]), tags=range_tags(run)) for run in runs
+                dg.RunRequest(run_key=_run_key(listing, *run, champion), tags=range_tags(run)) for run in runs
             ],
             skip_reason=None if runs else _nothing_asked(listing, len(unscored), champion),
             cursor=plan.seen.to_json(),
-            asset_events=[
-                dg.AssetMaterialization(
-                    LANDED_INFERENCE,
-                    description=path,
-                    metadata={
-                        "file": landed.address(path),
-                        "windows": touched,
-                        "sha256": plan.seen.files[path].sha256,
-                        "unreadable": plan.unreadable.get(path, ""),
-                    },
-                )
-                for path, touched in plan.changed.items()
-            ],
+            asset_events=_landed_events(landed, plan),
         )
 
     return landing_sensor
@@ -120,12 +120,11 @@ def _training_sensor(
         if context.cursor is None and _trained_files(context.instance) == files_digest(files):
             context.update_cursor(trained_on(files).to_json())
             return dg.SkipReason(f"the models are trained on these {len(files)} files")
-        changes = [f"{stat.path} {stat.modified.isoformat()}" for stat in listing.ready]
         plan = plan_training(files, Seen.from_json(context.cursor), settings.training.retrain_new_rows)
         if not plan.reason:
             return dg.SkipReason(f"{len(files)} files, no new one, fewer new rows than training.retrain_new_rows")
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(run_key=_run_key(changes), tags={"cxad/reason": plan.reason})],
+            run_requests=[dg.RunRequest(run_key=_run_key(listing), tags={"cxad/reason": plan.reason})],
             cursor=plan.seen.to_json(),
             asset_events=[_landed_event(landed, entry) for entry in files],
         )
@@ -192,9 +191,31 @@ def _landed_digest(materialization: dg.AssetMaterialization | None) -> str | Non
     return str(value.value) if value is not None else None
 
 
-def _run_key(parts: Sequence[str]) -> str:
-    """Deterministic, so that a tick that is evaluated twice asks for one run."""
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+def _run_key(listing: Listing, *parts: str) -> str:
+    """Deterministic, so that a tick that is evaluated twice asks for one run.
+
+    When the files landed is part of it, and not only what they are: a file that changes back to what it was asks for a
+    run of its own.
+    """
+    stamps = [f"{stat.path} {stat.modified.isoformat()}" for stat in listing.ready]
+    return hashlib.sha256("|".join([*parts, *stamps]).encode()).hexdigest()
+
+
+def _landed_events(landed: Folder, plan: LandingPlan) -> list[dg.AssetMaterialization]:
+    """What the UI shows of new and changed files."""
+    return [
+        dg.AssetMaterialization(
+            LANDED_INFERENCE,
+            description=path,
+            metadata={
+                "file": landed.address(path),
+                "windows": touched,
+                "sha256": plan.seen.files[path].sha256,
+                "unreadable": plan.unreadable.get(path, ""),
+            },
+        )
+        for path, touched in plan.changed.items()
+    ]
 
 
 def _landed_event(landed: Folder, entry: FileIndex) -> dg.AssetMaterialization:

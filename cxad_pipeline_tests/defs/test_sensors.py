@@ -11,6 +11,7 @@ import pytest
 from landing_world import START, RecordingChannel, land, make_settings
 
 from cxad_pipeline.definitions import build_definitions
+from cxad_pipeline.defs import sensors
 from cxad_pipeline.defs.partitions import scoring_windows, windows_for
 from cxad_pipeline.registry import versions
 from cxad_pipeline.settings import Settings
@@ -147,6 +148,28 @@ def test_a_window_whose_run_failed_is_asked_for_again_by_the_next_champion(defin
     later, cursor, _ = tick(definitions, "landing_sensor", instance, cursor)
     assert all_windows(later, settings) == ["2026-10-05-0000"]
     assert later[0].run_key != first[0].run_key, "Dagster drops a run request whose key it has seen"
+
+
+def test_a_tick_that_runs_out_of_time_searches_no_further_and_the_next_one_asks(
+    definitions, instance, settings, champion, monkeypatch
+):
+    file_with(settings, "a.csv", "2026-10-05T01:00:00Z")
+    file_with(settings, "b.csv", "2026-10-05T02:00:00Z", "2026-10-05T13:00:00Z")
+    searched = Path(settings.paths.storage, "landing_index")
+    whole = sensors.plan_scoring
+
+    def one_file(files, index, windows_in, seen, _out_of_time):
+        looks = iter((False, True))
+        return whole(files, index, windows_in, seen, lambda: next(looks))
+
+    monkeypatch.setattr(sensors, "plan_scoring", one_file)
+    requests, cursor, reason = tick(definitions, "landing_sensor", instance, None)
+    assert (requests, reason) == ([], "1 files searched, the rest is left for the next tick")
+    assert len(list(searched.iterdir())) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(versions, "champion_version", lambda _settings: "1")
+    requests, _, _ = tick(definitions, "landing_sensor", instance, cursor)
+    assert all_windows(requests, settings) == ["2026-10-05-0000", "2026-10-05-1200"]
 
 
 def test_windows_that_were_scored_from_the_same_files_are_not_asked_for_again(definitions, instance, settings):
