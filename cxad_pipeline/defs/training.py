@@ -13,6 +13,7 @@ import pyarrow as pa
 from cxad_pipeline.defs.checks import contract_check, landing_check_specs, share_rejected_check
 from cxad_pipeline.defs.ingestion import LANDED_TRAINING, kinds_of
 from cxad_pipeline.defs.metadata import OWNERS, lineage, picture, records_table, table_metadata
+from cxad_pipeline.detection.algorithms import ALGORITHMS
 from cxad_pipeline.detection.detector import Detector, FeatureSet, Member
 from cxad_pipeline.detection.figures import report_figures
 from cxad_pipeline.files import Folder
@@ -24,7 +25,7 @@ from cxad_pipeline.registry.tracking import TrainingRuns
 from cxad_pipeline.registry.training import fit_features, fit_model, judge_challenger, register_ensemble
 from cxad_pipeline.registry.training_rows import held_out_rows, rows_digest
 from cxad_pipeline.settings import Settings
-from cxad_pipeline.settings.tree import ModelSettings
+from cxad_pipeline.settings.models import ModelSettings
 
 GROUP = "training"
 # Inputs by keyword have no annotation of their own that Dagster could read.
@@ -139,15 +140,15 @@ def _features(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _member_model(settings: Settings, model: ModelSettings) -> dg.AssetsDefinition:
-    kinds = {"isolation_forest": {"scikitlearn", "mlflow"}, "random_cut_forest": {"numba", "mlflow"}}
-    words = {"isolation_forest": "Isolation Forest", "random_cut_forest": "Robust Random Cut Forest"}
+    algorithm = ALGORITHMS[model.algorithm]
+    kinds = {"sklearn": "scikitlearn", "rrcf": "numba"}  # those that Dagster has icons for
 
     @dg.asset(
         name=f"{model.name}_model",
         group_name=GROUP,
         owners=OWNERS,
-        kinds=kinds[model.algorithm],
-        description=f"{words[model.algorithm]} `{model.name}`: trees, threshold and calibration on held-out rows.",
+        kinds={kinds.get(algorithm.library, algorithm.library), "mlflow"},
+        description=f"{algorithm.title} `{model.name}`: fitted model, threshold and calibration on held-out rows.",
     )
     def member_model(context: dg.AssetExecutionContext, features: FeatureSet) -> dg.MaterializeResult[Member]:
         fitted = fit_model(model, features, settings, TrainingRuns(settings, context.run.run_id))

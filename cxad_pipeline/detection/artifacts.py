@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 FORMAT = "cxad"
-VERSION = 1
+VERSION = 2
 ARRAYS_FILE = "arrays.npz"
 
 Arrays = Mapping[str, npt.NDArray[Any]]

@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 
 from cxad_pipeline.detection.kernels import FloatArray
+from cxad_pipeline.detection.local_time import DAY, FIRST_WEEKDAY, HOUR, MISSING_MOMENT, WEEKDAYS, zone_changes
 from cxad_pipeline.detection.tables import Columns
-from cxad_pipeline.detection.typical import TypicalRanges
+from cxad_pipeline.detection.typical import StartTimes, TypicalRanges
 from cxad_pipeline.interactions.schema import InteractionSchema
 
 Direction = Literal["high", "low", "within", "rare", "common", "unseen", "missing"]
@@ -22,7 +23,7 @@ Direction = Literal["high", "low", "within", "rare", "common", "unseen", "missin
 _PLAIN: tuple[Direction, ...] = ("within", "common")
 
 RARE_SHARE = 0.05
-"""What fewer training rows have is called rare: a category, or no value at all."""
+"""What fewer training rows have is called rare: a category, no value at all, a start in hours as quiet as this."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,16 @@ class Reason:
     column
         Name of the column.
     value
-        Its value in the row; None where missing.
+        Its value in the row; None where missing. Of a moment, local weekday and time: `Sunday 03:12`.
     low, high
-        Typical range of a number, 5th to 95th percentile; None for categories.
+        Typical range of a number, 5th to 95th percentile; None for categories and moments.
     direction
-        `high`, `low` or `within` that range; `rare`, `common` or `unseen` for a category; `missing`.
+        `high`, `low` or `within` that range; `rare`, `common` or `unseen` for a category or an hour; `missing`.
     share
         Part of the positive contributions of the row that is this column's, in [0, 1].
     segment
-        The segment whose range it is, `voice/billing`; empty where it is that of all rows.
+        The segment whose range it is, `voice/billing`, or its parent, `voice`, where training has too few of it; empty
+        where it is that of all rows.
     text
         All of it in words.
     """
@@ -144,6 +146,8 @@ class Narrator:
         absent = np.full(table.n_rows, np.nan)
         self._numbers = {name: table.numeric(name) if name in known else absent for name in self._position}
         self._categories = {name: table.categories(name) for name in typical.category_shares if name in known}
+        starts = typical.starts
+        self._moments = table.seconds(starts.column) if starts is not None and starts.column in known else None
 
     def reasons(self, shares: FloatArray, top: int) -> list[list[Reason]]:
         """The top reasons of each row.
@@ -164,10 +168,15 @@ class Narrator:
         """
         order = np.argsort(-shares, axis=1, kind="stable")
         found = []
-        for row, chosen in enumerate(order):
-            reasons = [self._reason(row, self._columns[j], float(shares[row, j])) for j in chosen if shares[row, j] > 0]
-            telling = [reason for reason in reasons if not self._is_plain(reason)]
-            found.append((telling or reasons)[:top])
+        for row, (chosen, parts) in enumerate(zip(order.tolist(), shares.tolist(), strict=True)):
+            telling: list[Reason] = []
+            plain: list[Reason] = []
+            for j in chosen:
+                if parts[j] <= 0 or len(telling) == top:
+                    break
+                reason = self._reason(row, self._columns[j], parts[j])
+                (plain if self._is_plain(reason) else telling).append(reason)
+            found.append(telling or plain[:top])
         return found
 
     def _is_plain(self, reason: Reason) -> bool:
@@ -176,24 +185,41 @@ class Narrator:
 
     def _reason(self, row: int, name: str, share: float) -> Reason:
         typical = self._typical
+        missing_share = typical.missing_shares.get(name)
         if name in self._position:
             group, j = int(self._segment[row]), self._position[name]
             segment = "/".join(typical.keys[group]) if group < len(typical.keys) else ""
             low, high = float(typical.low[group, j]), float(typical.high[group, j])
-            return number_reason(name, float(self._numbers[name][row]), low, high, segment, share, self._wording)
-        value = self._categories[name].text(row) if name in self._categories else None
-        training_share = None if value is None else typical.category_shares[name].get(value)
-        return category_reason(name, value, training_share, share, self._wording)
+            value = float(self._numbers[name][row])
+            if np.isnan(value):
+                return missing_reason(name, missing_share, share, self._wording)
+            return number_reason(name, value, low, high, segment, share, self._wording)
+        if typical.starts is not None and name == typical.starts.column:
+            moment = MISSING_MOMENT if self._moments is None else int(self._moments[row])
+            if moment == MISSING_MOMENT:
+                return missing_reason(name, missing_share, share, self._wording)
+            return moment_reason(moment, typical.starts, share, self._wording)
+        text = self._categories[name].text(row) if name in self._categories else None
+        if text is None:
+            return missing_reason(name, missing_share, share, self._wording)
+        return category_reason(name, text, typical.category_shares[name].get(text), share, self._wording)
+
+
+def missing_reason(column: str, missing_share: float | None, share: float, wording: Wording) -> Reason:
+    """The reason that a missing value gives: `satisfaction missing (as in 0.3% of training)`."""
+    said = f"{wording.label(column)} missing"
+    if missing_share == 0:
+        said += ", never in training"
+    elif missing_share is not None:
+        said += f" (as in {_percent(missing_share)} of training)"
+    return Reason(column, None, None, None, "missing", share, "", said)
 
 
 def number_reason(
     column: str, value: float, low: float, high: float, segment: str, share: float, wording: Wording
 ) -> Reason:
     """The reason that a number gives: `hold time 612 s, typical 10-140 s for voice/billing`."""
-    label = wording.label(column)
-    if np.isnan(value):
-        return Reason(column, None, None, None, "missing", share, "", f"{label} missing")
-    said = f"{label} {wording.amount(column, _number(value))}"
+    said = f"{wording.label(column)} {wording.amount(column, _number(value))}"
     if np.isnan(low):
         return Reason(column, value, None, None, "unseen", share, segment, f"{said}, never given in training")
     direction: Direction = "high" if value > high else "low" if value < low else "within"
@@ -204,19 +230,45 @@ def number_reason(
     return Reason(column, value, low, high, direction, share, segment, text)
 
 
-def category_reason(
-    column: str, value: str | None, training_share: float | None, share: float, wording: Wording
-) -> Reason:
+def category_reason(column: str, value: str, training_share: float | None, share: float, wording: Wording) -> Reason:
     """The reason that a category gives: `channel fax, rare (0.3% of training)`."""
     label = wording.label(column)
-    if value is None:
-        return Reason(column, None, None, None, "missing", share, "", f"{label} missing")
     if training_share is None:
         return Reason(column, value, None, None, "unseen", share, "", f"{label} {value}, not seen in training")
     rare = training_share < RARE_SHARE
     how = ", rare" if rare else ""
-    text = f"{label} {value}{how} ({100 * training_share:.2g}% of training)"
+    text = f"{label} {value}{how} ({_percent(training_share)} of training)"
     return Reason(column, value, None, None, "rare" if rare else "common", share, "", text)
+
+
+def moment_reason(moment: int, starts: StartTimes, share: float, wording: Wording) -> Reason:
+    """The reason that a moment gives: `time Sunday 03:12, rare (0.04% of training in that hour of the week)`.
+
+    Rare are the quietest hours, those that together have less than 5% of the training rows.
+    """
+    local = int(zone_changes(starts.timezone).local(np.array([moment]))[0])
+    weekday, second = (local // DAY + FIRST_WEEKDAY) % 7, local % DAY
+    hour = second // HOUR
+    value = f"{WEEKDAYS[weekday]} {hour:02d}:{second % HOUR // 60:02d}"
+    training_share = starts.share(weekday, hour)
+    rare = starts.share_as_rare(weekday, hour) < RARE_SHARE
+    direction: Direction = "unseen" if training_share == 0 else "rare" if rare else "common"
+    when = "in that hour of the week" if starts.by_weekday else "in that hour of the day"
+    if direction == "unseen":
+        how = f", no training {when}"
+    else:
+        how = f"{', rare' if rare else ''} ({_percent(training_share)} of training {when})"
+    return Reason(
+        starts.column, value, None, None, direction, share, "", f"{wording.label(starts.column)} {value}{how}"
+    )
+
+
+def _percent(share: float) -> str:
+    """A share above 0 as people write it: `63%`, `0.3%`."""
+    percent = 100 * share
+    if percent < 0.01:
+        return "under 0.01%"
+    return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
 
 def _number(value: float) -> str:

@@ -11,8 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
+from zoneinfo import ZoneInfo
 
-Algorithm = Literal["isolation_forest", "random_cut_forest"]
+Algorithm = Literal[
+    "isolation_forest", "random_cut_forest", "ecod", "copod", "hbos", "knn", "lof", "cblof", "pca", "fcf"
+]
 Strategy = Literal["average", "max", "voting"]
 Imputation = Literal["median", "mean", "zero"]
 Scaling = Literal["robust", "standard", "none"]
@@ -20,6 +23,7 @@ Scaling = Literal["robust", "standard", "none"]
 ENSEMBLE = "ensemble"
 """The name under which scores, thresholds and flags of the whole ensemble are found; no model may have it."""
 
+_COLUMN_LISTS = ("numeric", "categorical", "segments", "relative_to")
 _MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -36,9 +40,10 @@ class ModelConfig:
     name
         Key of its scores; letters, digits, `_` and `-`.
     algorithm
-        `isolation_forest` or `random_cut_forest`.
+        `isolation_forest` or `random_cut_forest`; with the extra `algorithms` also `ecod`, `copod`, `hbos`, `knn`,
+        `lof`, `cblof`, `pca` (fitted by PyOD) or `fcf` (the Fair-Cut Forest, grown by isotree).
     params
-        Constructor arguments of the estimator, except `random_state`, which the detector derives.
+        Parameters of the algorithm, except `random_state`, which the detector derives.
     threshold_percentile
         Percentile of the scores on held-out rows from which on a row is flagged, in (0, 100).
     """
@@ -130,9 +135,19 @@ class DetectorConfig:
         `robust`: (x - median) / IQR, compressed by asinh beyond 3 IQR; `standard`: (x - mean) / standard
         deviation; `none`.
     held_out
-        Share of the training rows, in (0, 1), that no forest sees; thresholds and calibration come from them.
+        Share of the training rows, in (0, 1), that thresholds and calibration come from: their scores by models that
+        have not seen them, on features that were fitted without them.
     segments
-        Categorical columns whose combinations have typical ranges of their own in the reasons.
+        Categorical columns whose combinations have typical ranges of their own in the reasons, from coarse to fine.
+    relative_to
+        Category columns, from coarse to fine, such as `("channel", "queue")`: every number also becomes a feature
+        relative to the baseline of its own segment. None unless said otherwise.
+    timestamp
+        Column with the moment of a row: hour of the day and weekday become features. None unless said otherwise.
+    timezone
+        The zone on whose clock hours and weekdays are read, by its IANA name.
+    missing_indicators
+        Whether a number that some of the training rows lack also becomes a 0/1 feature, 1 where it is missing.
     labels
         Words and unit by column, as reasons name it: `{"hold": ("hold time", "s")}`. Columns of the contact
         centre's schema need none.
@@ -148,6 +163,10 @@ class DetectorConfig:
     scaling: Scaling = "robust"
     held_out: float = 0.25
     segments: Sequence[str] = ()
+    relative_to: Sequence[str] = ()
+    timestamp: str | None = None
+    timezone: str = "UTC"
+    missing_indicators: bool = False
     labels: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     random_state: int = 0
 
@@ -159,13 +178,14 @@ class DetectorConfig:
         ConfigError
             If a field has a value that is not allowed.
         """
-        for name in ("numeric", "categorical", "segments"):
+        for name in _COLUMN_LISTS:
             _column_names(name, getattr(self, name))
         if not self.numeric and not self.categorical:
             raise ConfigError("no columns: name at least one in numeric or categorical")
         both = sorted(set(self.numeric) & set(self.categorical))
         if both:
             raise ConfigError(f"columns both numeric and categorical: {', '.join(both)}; choose one")
+        self._validate_optional_features()
         _one_of("imputation", self.imputation, get_args(Imputation))
         _one_of("scaling", self.scaling, get_args(Scaling))
         if not _is_number(self.held_out) or not 0 < self.held_out < 1:
@@ -181,10 +201,29 @@ class DetectorConfig:
                 raise ConfigError(f"two models are named {model.name!r}; each needs a name of its own")
         self.ensemble.validate(names)
 
+    @property
+    def category_inputs(self) -> list[str]:
+        """Category columns that a table to score is to have: for features of their own, or to find a row's segment."""
+        return list(dict.fromkeys([*self.categorical, *self.relative_to, *self.segments]))
+
+    def _validate_optional_features(self) -> None:
+        if self.relative_to and not self.numeric:
+            raise ConfigError("relative_to names columns and numeric none: there is no number to be relative")
+        both = sorted(set(self.relative_to) & set(self.numeric))
+        if both:
+            raise ConfigError(f"columns both numeric and in relative_to: {', '.join(both)}; segments are categories")
+        if self.timestamp is not None and (not isinstance(self.timestamp, str) or not self.timestamp):
+            raise ConfigError(f"timestamp is {self.timestamp!r}; the name of a column is allowed, or None")
+        if self.timestamp in (*self.numeric, *self.categorical):
+            raise ConfigError(f"timestamp {self.timestamp!r} is also numeric or categorical; choose one")
+        _timezone(self.timezone)
+        if not isinstance(self.missing_indicators, bool):
+            raise ConfigError(f"missing_indicators is {self.missing_indicators!r}; True or False is allowed")
+
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain lists, dicts, strings and numbers, ready for JSON."""
         content = asdict(self)
-        for name in ("numeric", "categorical", "segments", "models"):
+        for name in (*_COLUMN_LISTS, "models"):
             content[name] = list(content[name])
         for model in content["models"]:
             model["params"] = dict(model["params"])
@@ -202,7 +241,7 @@ class DetectorConfig:
             If a key is unknown.
         """
         given = dict(_known(cls, content))
-        for name in ("numeric", "categorical", "segments"):
+        for name in _COLUMN_LISTS:
             if name in given:
                 _column_names(name, given[name])
                 given[name] = tuple(given[name])
@@ -235,6 +274,13 @@ def _percentile(what: str, value: object) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _timezone(value: object) -> None:
+    try:
+        ZoneInfo(value)  # type: ignore[arg-type]
+    except (KeyError, ValueError, OSError, TypeError, AttributeError) as error:
+        raise ConfigError(f"timezone is {value!r}; an IANA name such as Europe/Berlin is allowed") from error
 
 
 def _column_names(what: str, value: object) -> None:

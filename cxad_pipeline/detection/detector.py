@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from cxad_pipeline.detection.artifacts import (
     Arrays,
@@ -28,9 +29,9 @@ from cxad_pipeline.detection.attribution import (
     fold,
     positive_shares,
 )
-from cxad_pipeline.detection.calibration import Calibration, threshold_at
+from cxad_pipeline.detection.calibration import Calibration, severity_of, threshold_at
 from cxad_pipeline.detection.config import ENSEMBLE, ConfigError, DetectorConfig
-from cxad_pipeline.detection.ensemble import VOTING_THRESHOLD, combine, weights_of
+from cxad_pipeline.detection.ensemble import VOTING_THRESHOLD, combine, decided_by
 from cxad_pipeline.detection.feature_set import FeatureSet
 from cxad_pipeline.detection.features import FeatureMap
 from cxad_pipeline.detection.kernels import FloatArray
@@ -132,7 +133,7 @@ class Detector:
             if len(member.held_out_scores) != n_held_out or member.forest.n_features != feature_set.X.shape[1]:
                 raise ConfigError(f"member {member.name!r} was fitted on another feature set")
         raw = {name: member.held_out_scores for name, member in ordered.items()}
-        score, basis = _combined(config, ordered, raw)
+        score, basis = combine(config.ensemble, *_calibrated(ordered, raw))
         voting = config.ensemble.strategy == "voting"
         levels = np.linspace(0.0, 1.0, REFERENCE_QUANTILES)
         return cls(
@@ -168,14 +169,14 @@ class Detector:
         """
         encoded = self.feature_map.encode(columns_of(table))
         raw = {name: member.forest.anomaly_score(encoded.X) for name, member in self.members.items()}
-        ensemble, basis = _combined(self.config, self.members, raw)
-        flags = {name: member.flags(raw[name]) for name, member in self.members.items()}
+        surprises, flags = _calibrated(self.members, raw)
+        ensemble, basis = combine(self.config.ensemble, surprises, flags)
         return Scores(
             raw=raw,
             thresholds={name: member.threshold for name, member in self.members.items()} | {ENSEMBLE: self.threshold},
             ensemble=ensemble,
             severity=self.calibration.severity(basis),
-            severities={name: member.calibration.severity(raw[name]) for name, member in self.members.items()},
+            severities={name: severity_of(surprise) for name, surprise in surprises.items()},
             flags=flags | {ENSEMBLE: ensemble >= self.threshold},
             unknown_counts=encoded.unknown_counts,
             missing_counts=encoded.missing_counts,
@@ -183,6 +184,9 @@ class Detector:
 
     def explain(self, table: Table, top: int = 3) -> Explanations:
         """Say why every row has its score.
+
+        The ensemble's reasons are those of its members, each to the degree that it made the ensemble's score: see
+        `ensemble.decided_by`.
 
         Parameters
         ----------
@@ -204,9 +208,11 @@ class Detector:
             for name, member in self.members.items()
         }
         shares = {name: positive_shares(values) for name, values in contributions.items()}
+        raw = {name: member.forest.anomaly_score(X) for name, member in self.members.items()}
+        deciding = decided_by(self.config.ensemble, *_calibrated(self.members, raw))
         combined = np.zeros((columns.n_rows, len(names)))
-        for weight, own in zip(weights_of(self.config.ensemble, self.member_names), shares.values(), strict=True):
-            combined += weight * own
+        for name, part in deciding.items():
+            combined += part[:, None] * shares[name]
         shares[ENSEMBLE] = combined
         narrator = Narrator(columns, self.typical, names, self.config.labels)
         return Explanations(names, contributions, shares, narrator, top)
@@ -298,10 +304,9 @@ def assemble(
     return Detector._assembled(feature_set, members, config, train_timestamp)
 
 
-def _combined(
-    config: DetectorConfig, members: Mapping[str, Member], raw: Mapping[str, FloatArray]
-) -> tuple[FloatArray, FloatArray]:
-    """The ensemble's score and the basis of its severity, from raw scores by model."""
+def _calibrated(
+    members: Mapping[str, Member], raw: Mapping[str, FloatArray]
+) -> tuple[dict[str, FloatArray], dict[str, npt.NDArray[np.bool_]]]:
+    """Surprises and flags by model, from raw scores by model."""
     surprises = {name: member.calibration.surprise(raw[name]) for name, member in members.items()}
-    flags = {name: member.flags(raw[name]) for name, member in members.items()}
-    return combine(config.ensemble, surprises, flags)
+    return surprises, {name: member.flags(raw[name]) for name, member in members.items()}

@@ -1,20 +1,25 @@
 """What both forest estimators share: scikit-learn's manners without scikit-learn.
 
-Belongs here: reading and setting constructor arguments, the check of X, the state before fit. Does not belong
-here: anything about forests. Scoring must not import scikit-learn, so its base classes are not used.
+Belongs here: reading and setting constructor arguments, scores and predictions, the state before fit. Does not
+belong here: anything about forests, and the checks of arguments and of X (`checks.py`). Scoring must not import
+scikit-learn, so its base classes are not used.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from cxad_pipeline.detection.checks import check_contamination, checked_columns, checked_points
 from cxad_pipeline.detection.forests import Forest
 from cxad_pipeline.detection.kernels import FloatArray
+
+Contamination = Literal["auto"] | float
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -28,13 +33,20 @@ class ForestEstimator(ABC):
     ----------
     forest_
         The frozen forest, after `fit`.
+    offset_
+        What `decision_function` takes from `score_samples`: rows below it are outliers.
     n_features_in_
         Columns of X in `fit`.
+    feature_names_in_
+        Their names, where X had names and all are strings.
     """
 
+    contamination: Contamination
     n_jobs: int | None
     forest_: Forest
+    offset_: float
     n_features_in_: int
+    feature_names_in_: npt.NDArray[np.object_]
 
     @classmethod
     def argument_names(cls) -> list[str]:
@@ -66,9 +78,19 @@ class ForestEstimator(ABC):
     def fit(self, X: npt.ArrayLike, y: object = None) -> Self:
         """Grow the forest; each class says on what."""
 
+    def fit_predict(self, X: npt.ArrayLike, y: object = None) -> npt.NDArray[np.int64]:
+        """`fit(X)`, then `predict(X)`."""
+        return self.fit(X, y).predict(X)
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
         return f"{type(self).__name__}({arguments})"
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks of an estimator, which it does when it is there."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(estimator_type="outlier_detector", target_tags=TargetTags(required=False), input_tags=InputTags())
 
     def anomaly_score(self, X: npt.ArrayLike) -> FloatArray:
         """Score each row, higher = more anomalous.
@@ -96,6 +118,14 @@ class ForestEstimator(ABC):
         """Score each row with scikit-learn's sign, lower = more abnormal; else as `anomaly_score`."""
         return -self.anomaly_score(X)
 
+    def decision_function(self, X: npt.ArrayLike) -> FloatArray:
+        """`score_samples` - `offset_`, negative for outliers, (n,). Raises as `anomaly_score`."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Tell outliers (-1) from inliers (1), (n,). Raises as `anomaly_score`."""
+        return np.where(self.decision_function(X) < 0.0, -1, 1).astype(np.int64)
+
     def attribution(self, X: npt.ArrayLike) -> FloatArray:
         """Contribution of each feature to the score of each row, (n, n_features_in_).
 
@@ -109,84 +139,47 @@ class ForestEstimator(ABC):
 
     def _fitted_forest(self) -> Forest:
         if not hasattr(self, "forest_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first")
+            raise _not_fitted(f"this {type(self).__name__} is not fitted yet: call fit first")
         return self.forest_
 
-    def _checked(self, X: npt.ArrayLike) -> FloatArray:
+    def _keep_columns(self, X: object, points: npt.NDArray[Any]) -> None:
+        """Remember how many columns there were in `fit`, and their names where they have some."""
+        self.n_features_in_ = points.shape[1]
+        names = checked_columns(X)
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _set_offset(self, points: npt.NDArray[Any], automatic: float) -> None:
+        """Set `offset_` as `contamination` says; `automatic` is what `auto` stands for."""
+        share = check_contamination(self.contamination)
+        if share is None:
+            self.offset_ = automatic
+            return
+        scores = -self.forest_.anomaly_score(points, self.n_jobs_for_scoring())
+        self.offset_ = float(np.percentile(scores, 100.0 * share))
+
+    def _checked(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         points = checked_points(X)
+        name = type(self).__name__
         if points.shape[1] != self.n_features_in_:
             raise ValueError(
-                f"X has {points.shape[1]} features, but {type(self).__name__} was fitted with {self.n_features_in_}"
+                f"X has {points.shape[1]} features, but {name} is expecting {self.n_features_in_} features as input"
+            )
+        names, known = checked_columns(X), getattr(self, "feature_names_in_", None)
+        if names is not None and known is not None and list(names) != list(known):
+            raise ValueError(
+                f"the feature names should match those that were passed during fit: {name} was fitted with "
+                f"{', '.join(known)}, in this order; X has {', '.join(names)}"
             )
         return points
 
 
-def checked_points(X: npt.ArrayLike) -> FloatArray:
-    """X as a float array (n, d).
-
-    Raises
-    ------
-    ValueError
-        If X is not a table of numbers, has no column, or holds NaN or infinity.
-    """
-    points = np.asarray(X, dtype=np.float64)
-    if points.ndim != 2:
-        raise ValueError(f"X has shape {points.shape}; a table (n, d) is expected")
-    if points.shape[1] == 0:
-        raise ValueError("X has no columns")
-    finite = np.isfinite(points)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise ValueError(f"X holds {points[row, column]} in row {row}, column {column}; fill or drop it first")
-    return points
-
-
-def checked_training_points(X: npt.ArrayLike) -> FloatArray:
-    """X as `checked_points` has it, with at least one row."""
-    points = checked_points(X)
-    if len(points) == 0:
-        raise ValueError("X has no rows to fit on")
-    return points
-
-
-def check_count(name: str, value: object, least: int) -> int:
-    """The value of an argument that must be an integer of at least `least`.
-
-    Raises
-    ------
-    ValueError
-        If it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} is {value!r}; an integer >= {least} is allowed")
-    return int(value)
-
-
-def check_seed(value: object) -> int | None:
-    """The value of `random_state`.
-
-    Raises
-    ------
-    ValueError
-        If it is neither None nor an integer in [0, 2**32).
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**32:
-        raise ValueError(f"random_state is {value!r}; None or an integer from 0 to 2**32 - 1 is allowed")
-    return int(value)
-
-
-def check_jobs(value: object) -> int | None:
-    """The value of `n_jobs`.
-
-    Raises
-    ------
-    ValueError
-        If it is neither None nor an integer other than 0.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value == 0:
-        raise ValueError(f"n_jobs is {value!r}; None, a number of processes, or -1 for all is allowed")
-    return int(value)
+def _not_fitted(message: str) -> NotFittedError:
+    """Our error, and scikit-learn's where a caller can know it: then scikit-learn is imported already."""
+    theirs = getattr(sys.modules.get("sklearn.exceptions"), "NotFittedError", None)
+    if theirs is None:
+        return NotFittedError(message)
+    both: type[NotFittedError] = type("NotFittedError", (NotFittedError, theirs), {"__doc__": NotFittedError.__doc__})
+    return both(message)

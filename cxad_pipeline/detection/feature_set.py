@@ -16,8 +16,8 @@ import numpy.typing as npt
 from cxad_pipeline.detection.artifacts import Arrays, read_artifact, write_artifact
 from cxad_pipeline.detection.config import DetectorConfig
 from cxad_pipeline.detection.features import FeatureMap
-from cxad_pipeline.detection.kernels import FloatArray
-from cxad_pipeline.detection.tables import Table, TableError, columns_of
+from cxad_pipeline.detection.kernels import Float32Array
+from cxad_pipeline.detection.tables import ChosenRows, Table, TableError, columns_of
 from cxad_pipeline.detection.typical import TypicalRanges
 
 MIN_TRAINING_ROWS = 20
@@ -31,54 +31,59 @@ class FeatureSet:
     Attributes
     ----------
     feature_map
-        How they were made.
+        How they were made; fitted on the rows that are not held out.
     X
-        Features, (n, d).
+        Features of all rows, (n, d).
     held_out
-        Rows that no forest may see; thresholds and calibration come from them, (n,).
+        Rows that neither features nor forests are fitted on; thresholds and calibration come from them, (n,).
     typical
-        Typical ranges, for the reasons.
+        Typical ranges of all rows, for the reasons.
     """
 
     feature_map: FeatureMap
-    X: FloatArray
+    X: Float32Array
     held_out: npt.NDArray[np.bool_]
     typical: TypicalRanges
 
     @classmethod
     def fit(cls, table: Table, config: DetectorConfig) -> Self:
-        """Fit the features and draw the rows that are held out.
+        """Draw the rows that are held out and fit the features on the others.
 
         Parameters
         ----------
         table
             Training rows.
         config
-            Columns, imputation, scaling, segments, share held out, seed.
+            Columns, imputation, scaling, optional features, segments, share held out, seed.
 
         Raises
         ------
         ConfigError
             If the configuration is not usable.
         TableError
-            If the table has fewer than 20 rows, lacks a column, or a column is of the wrong type.
+            If the table has fewer than 20 rows, lacks a column, or a column is of the wrong type, or if every column
+            is constant in the rows that are not held out.
         """
         config.validate()
         columns = columns_of(table)
         n = columns.n_rows
         if n < MIN_TRAINING_ROWS:
             raise TableError(f"{n} training rows; at least {MIN_TRAINING_ROWS} are needed to set a threshold")
-        feature_map = FeatureMap.fit(table, config)
         n_held_out = min(max(round(config.held_out * n), 1), n - 1)
         held_out = np.zeros(n, dtype=np.bool_)
         held_out[np.random.default_rng(config.random_state).permutation(n)[:n_held_out]] = True
+        # A row that the features are fitted to looks more usual in them than a fresh one: a threshold that such
+        # rows set would flag too many.
+        feature_map = FeatureMap.fit(ChosenRows(columns, ~held_out), config)
         numeric = [name for name in config.numeric if name in feature_map.columns]
         categorical = [name for name in config.categorical if name in feature_map.columns]
         return cls(
             feature_map=feature_map,
             X=feature_map.encode(columns).X,
             held_out=held_out,
-            typical=TypicalRanges.fit(columns, numeric, categorical, config.segments),
+            typical=TypicalRanges.fit(
+                columns, numeric, categorical, config.segments, feature_map.timestamp, feature_map.timezone
+            ),
         )
 
     def save(self, folder: str | Path) -> None:

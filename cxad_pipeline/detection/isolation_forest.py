@@ -1,29 +1,34 @@
 """Isolation Forest: grown by scikit-learn, frozen, scored by our own kernel.
 
 Belongs here: the estimator, and turning scikit-learn's trees into arrays. Does not belong here: the walk
-(`kernels.py`) and the arrays' meaning (`forests.py`).
+(`kernels.py`) and the arrays' meaning (`isolation_trees.py`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Callable
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from cxad_pipeline.detection.estimator import (
-    ForestEstimator,
+from cxad_pipeline.detection.checks import (
+    check_contamination,
     check_count,
     check_jobs,
     check_seed,
     checked_training_points,
 )
-from cxad_pipeline.detection.forests import IsolationTrees, average_path_length, concatenate_trees
+from cxad_pipeline.detection.estimator import Contamination, ForestEstimator
+from cxad_pipeline.detection.isolation_trees import IsolationTrees, average_path_length
 from cxad_pipeline.detection.kernels import FloatArray
+from cxad_pipeline.detection.tree_arrays import concatenate_trees, float32_at_most, inner_by_level
+
+CutScale: TypeAlias = Literal["linear", "asinh"]
 
 
 class IsolationForest(ForestEstimator):
-    """Isolation Forest, equal to scikit-learn's and without it when scoring.
+    """Isolation Forest, equal to scikit-learn's (with `cut_scale` `linear`) and without it when scoring.
 
     Parameters
     ----------
@@ -38,23 +43,34 @@ class IsolationForest(ForestEstimator):
     n_jobs
         Processors to grow with and threads to score with. None grows with one and scores with one thread per
         processor. It never changes a score.
+    contamination
+        Share of the training rows that `predict` calls outliers, in (0, 0.5], or `auto`: scores above 0.5, that
+        of a point isolated at the average depth, as in the paper and in scikit-learn.
+    cut_scale
+        Scale on which cuts are drawn uniformly: `linear`, as in the paper, or `asinh`, which is linear around 0 and
+        logarithmic far from it, for columns centred at 0 and scaled. On a linear scale most cuts fall into the empty
+        stretch before a far value, and few into the bulk. It changes where cuts are likely and nothing else: scores are
+        those of a linear forest grown on arcsinh(X).
 
     Attributes
     ----------
     forest_
         The frozen forest.
+    offset_
+        What `decision_function` takes from `score_samples`.
     n_features_in_
         Columns of X in `fit`.
 
     Notes
     -----
-    `attribution(X)` adds up, in each row, to `anomaly_score(X)` - 0.5: 0.5 is the score of a point that is
-    isolated at the average depth, which is what the root expects. A negative contribution says that the
-    feature makes the point look more normal than that.
+    `attribution(X)` adds up, in each row, to `anomaly_score(X) - forest_.base_score`: the base score is that of a point
+    that is isolated at the depth which the roots expect, the mean over the training points of the trees. A negative
+    contribution says that the feature makes the point look more normal than that.
 
     References
     ----------
-    Liu, Ting & Zhou (2008), Isolation Forest, ICDM.
+    Liu, Ting & Zhou (2008), Isolation Forest, ICDM. Burbidge, Magee & Robb (1988), Alternative transformations to
+    handle extreme values of the dependent variable, JASA 83(401), for asinh.
     """
 
     forest_: IsolationTrees
@@ -64,14 +80,18 @@ class IsolationForest(ForestEstimator):
         n_estimators: int = 100,
         max_samples: Literal["auto"] | int | float = "auto",
         max_features: int | float = 1.0,
-        random_state: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = None,
+        contamination: Contamination = "auto",
+        cut_scale: CutScale = "linear",
     ) -> None:
         self.n_estimators = n_estimators
         self.max_samples = max_samples
         self.max_features = max_features
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.contamination = contamination
+        self.cut_scale = cut_scale
 
     def fit(self, X: npt.ArrayLike, y: object = None) -> Self:
         """Grow the forest.
@@ -92,8 +112,15 @@ class IsolationForest(ForestEstimator):
         from sklearn.ensemble import IsolationForest as Grower
 
         n_trees = check_count("n_estimators", self.n_estimators, 1)
-        jobs, seed = check_jobs(self.n_jobs), check_seed(self.random_state)
-        points = checked_training_points(self._within_float32(X))
+        jobs = check_jobs(self.n_jobs)
+        check_contamination(self.contamination)
+        if self.cut_scale not in get_args(CutScale):
+            raise ValueError(f"cut_scale is {self.cut_scale!r}; allowed: {', '.join(get_args(CutScale))}")
+        bent = self.cut_scale == "asinh"
+        # A generator goes to scikit-learn as it is, which draws from it what it would without us.
+        random = self.random_state
+        seed = random if isinstance(random, np.random.RandomState) else check_seed(random)
+        points = self._within_float32(checked_training_points(X))
         max_samples: str | int = (
             "auto"
             if self.max_samples == "auto"
@@ -102,41 +129,62 @@ class IsolationForest(ForestEstimator):
         max_features = _size_of_share("max_features", self.max_features, points.shape[1], "")
         grower = Grower(
             n_estimators=n_trees, max_samples=max_samples, max_features=max_features, n_jobs=jobs, random_state=seed
-        ).fit(points)
-        self.forest_ = freeze_forest(grower)
-        self.n_features_in_ = points.shape[1]
+        ).fit(np.arcsinh(points) if bent else points)
+        self.forest_ = freeze_forest(grower, np.sinh if bent else None)
+        self._keep_columns(X, points)
+        self._set_offset(points, -0.5)
         return self
 
-    def _checked(self, X: npt.ArrayLike) -> FloatArray:
-        return super()._checked(self._within_float32(X))
+    def _checked(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        return self._within_float32(super()._checked(X))
 
     @staticmethod
-    def _within_float32(X: npt.ArrayLike) -> FloatArray:
+    def _within_float32(points: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Refuse what float32, in which scikit-learn grows and compares, cannot hold."""
-        points = np.asarray(X, dtype=np.float64)
         limit = float(np.finfo(np.float32).max)
-        if points.size and np.any(np.isfinite(points) & (np.abs(points) > limit)):
-            raise ValueError(f"X holds {np.nanmax(np.abs(points)):g}; values up to {limit:g} are allowed: scale it")
+        if points.dtype == np.float64 and points.size:
+            extreme = max(float(points.max()), -float(points.min()))
+            if extreme > limit:
+                raise ValueError(f"X holds a value of size {extreme:g}; up to {limit:g} is allowed: scale it")
         return points
 
 
-def freeze_forest(grower: Any) -> IsolationTrees:
-    """Turn a fitted `sklearn.ensemble.IsolationForest` into arrays."""
+def freeze_forest(grower: Any, original: Callable[[FloatArray], FloatArray] | None = None) -> IsolationTrees:
+    """Turn a fitted `sklearn.ensemble.IsolationForest` into arrays.
+
+    Parameters
+    ----------
+    grower
+        The fitted forest.
+    original
+        Increasing function that takes a cut back to the scale of the points to score; None if it is that scale.
+    """
     trees = []
     for estimator, columns in zip(grower.estimators_, grower.estimators_features_, strict=True):
         tree = estimator.tree_
-        inner = tree.feature >= 0
+        inner = np.flatnonzero(tree.feature >= 0)
+        if not np.array_equal(tree.children_left[inner], inner + 1):
+            raise ValueError("scikit-learn's trees are not in preorder; this release of it is not supported")
+        feature, threshold = np.full(tree.node_count, -1, dtype=np.int32), np.zeros(tree.node_count, dtype=np.float32)
+        feature[inner] = columns[tree.feature[inner]]
+        cut = tree.threshold[inner]
+        threshold[inner] = float32_at_most(cut if original is None else original(cut))
         depth = tree.compute_node_depths() - 1.0  # scikit-learn counts the root as 1
         trees.append(
             {
-                "feature": np.where(inner, columns[np.where(inner, tree.feature, 0)], -1).astype(np.int32),
-                "threshold": np.where(inner, tree.threshold, 0.0).astype(np.float64),
-                "left": tree.children_left,
+                "feature": feature,
+                "threshold": threshold,
                 "right": tree.children_right,
                 "expected_depth": depth + average_path_length(tree.n_node_samples),
+                "count": tree.n_node_samples,
             }
         )
     offsets, arrays = concatenate_trees(trees)
+    count, expected = arrays.pop("count"), arrays["expected_depth"]
+    # From the leaves up, an inner node expects what its children do: the mean depth of the training points below it.
+    for inner in reversed(list(inner_by_level(offsets, arrays["right"]))):
+        left, right = inner + 1, arrays["right"][inner]
+        expected[inner] = (count[left] * expected[left] + count[right] * expected[right]) / count[inner]
     normal_depth = float(average_path_length(grower.max_samples_))
     return IsolationTrees(offsets=offsets, **arrays, n_features=int(grower.n_features_in_), normal_depth=normal_depth)
 

@@ -1,22 +1,22 @@
 """Compiled passes over frozen trees.
 
-Belongs here: the numba functions that walk flat arrays for a range of rows. Does not belong here: threads,
-validation, and what the arrays mean to a user; `forests.py` has those.
+Belongs here: the numba functions that walk the nodes of a forest for a block of rows, and how they are compiled.
+Does not belong here: threads (`row_ranges.py`), validation, and what the arrays mean to a user
+(`random_cut_trees.py`, `isolation_trees.py`).
 
-Every function handles the rows [start, stop) and writes only those, so that callers may cut a table into any
-ranges and run them in any threads (the GIL is released): each row's sum runs over the trees in their order and
-nothing is added up across rows, hence the result is the same to the bit. Threads are the caller's, not numba's,
-because numba's default threading layer may not be entered by two threads at once and a server does just that.
-
-Trees run in the outer loop over a block of rows: the boxes of one tree (256 points, 18 dimensions: 150 kB)
-stay in the cache while the block passes through it.
+Each row's sum runs over the trees in their order and nothing is added up across rows, so a result is the same to
+the bit whichever rows come along with it. Trees run in the outer loop over a block of rows, so that the boxes of
+one tree (256 points, 18 dimensions: 100 kB) stay in the cache while the block passes through it; the points of the
+block in float32 (4,096 rows: 400 kB) must fit there as well, which `row_ranges.over_rows` sees to. The left child
+of a node is the next node. All that a walk needs of a node but its box lies in one record, since looking at one
+more array costs a single row more than what is in it.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import numba
@@ -27,28 +27,58 @@ FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 OffsetArray = npt.NDArray[np.int64]
+Nodes = npt.NDArray[np.void]
 
-BLOCK_ROWS = 256
-DEPTH = 0
-CODISP = 1
+LANES = 32
+"""Rows that go down one isolation tree side by side: each waits for its own loads, together they do not."""
+FAR = 1e30
+"""Coordinates are clipped here, in units of the training data's extent: sums over columns stay within float32."""
+
+RANDOM_CUT_NODE = np.dtype(
+    [
+        ("cut_dimension", np.int32),  # -1 in leaves
+        ("cut_value", np.float32),
+        ("right", np.int32),
+        ("span", np.float64),
+        ("parted_depth", np.float64),
+        ("parted_codisp", np.float64),
+        ("joined_depth", np.float64),
+        ("joined_codisp", np.float64),
+    ],
+    align=True,
+)
+ISOLATION_NODE = np.dtype(
+    [
+        ("threshold", np.float32),  # NaN in leaves, which nothing is below of, ...
+        ("feature", np.int32),
+        ("right", np.int32),  # ... and the leaf itself: a walk that has arrived stays where it is
+        ("spare", np.int32),
+    ]
+)
 
 
 def compiled(function: Callable[..., Any], fastmath: bool | set[str] = False) -> Callable[..., Any]:
     """Compile on first call, keep the machine code on disk, release the GIL while it runs.
 
     Where no folder can be written to (a read-only installation and no home), each process compiles for itself,
-    which takes it some seconds; a warning says so.
+    which takes it some seconds; one warning says so.
     """
     try:
         kernel = numba.njit(cache=True, nogil=True, fastmath=fastmath)(function)
-    except RuntimeError as error:
-        warnings.warn(
-            f"no folder to keep compiled code in, compiling in each process: set NUMBA_CACHE_DIR to one ({error})",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    except RuntimeError:
+        _say_that_nothing_is_kept()
         kernel = numba.njit(nogil=True, fastmath=fastmath)(function)
     return cast(Callable[..., Any], kernel)
+
+
+@cache
+def _say_that_nothing_is_kept() -> None:
+    warnings.warn(
+        "no folder to keep compiled code in: each process compiles for itself, which takes seconds. Set "
+        "NUMBA_CACHE_DIR to a folder that can be written to",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def compiled_freely(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,7 +86,7 @@ def compiled_freely(function: Callable[..., Any]) -> Callable[..., Any]:
 
     That order is fixed when the kernel is compiled and depends on nothing but the number of columns.
     """
-    return compiled(function, fastmath={"reassoc", "nsz", "nnan"})
+    return compiled(function, fastmath={"reassoc", "nsz"})
 
 
 @compiled
@@ -68,28 +98,38 @@ def _outside(x: float, lower: float, upper: float) -> float:
 
 
 @compiled_freely
-def _distance_outside(x: FloatArray, lower: FloatArray, upper: FloatArray) -> float:
-    """L1 distance of a point from a box; zero inside."""
-    distance = 0.0
+def _distance_outside(x: Float32Array, box: Float32Array) -> np.float32:
+    """L1 distance of a point from a box, in float32; zero inside."""
+    zero = np.float32(0.0)
+    distance = zero
     for j in range(x.shape[0]):
-        distance += _outside(x[j], lower[j], upper[j])
+        below = box[0, j] - x[j]
+        above = x[j] - box[1, j]
+        side = below if below > above else above
+        distance += side if side > zero else zero
     return distance
 
 
 @compiled
+def _scaled_points(X: FloatArray | Float32Array, centre: FloatArray, scale: float, width: int) -> Float32Array:
+    """Rows in the centre and scale of a forest, padded; `random_cut_trees.scaled` is the same in numpy."""
+    points = np.zeros((X.shape[0], width), dtype=np.float32)
+    for i in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            # Halves first: the difference of two doubles may overflow, that of their halves does not.
+            value = (0.5 * np.float64(X[i, j]) - 0.5 * centre[j]) * (2.0 * scale)
+            points[i, j] = np.float32(min(max(value, -FAR), FAR))
+    return points
+
+
+@compiled
 def random_cut_scores(
-    X: FloatArray,
-    start: int,
-    stop: int,
+    X: FloatArray | Float32Array,
+    centre: FloatArray,
+    scale: float,
     offsets: OffsetArray,
-    cut_dimension: IntArray,
-    cut_value: FloatArray,
-    left: IntArray,
-    right: IntArray,
-    count: IntArray,
-    span: FloatArray,
-    lower: FloatArray,
-    upper: FloatArray,
+    nodes: Nodes,
+    boxes: Float32Array,
     depth_score: FloatArray,
     codisp_score: FloatArray,
 ) -> None:
@@ -98,80 +138,61 @@ def random_cut_scores(
     Parameters
     ----------
     X
-        Points, (n, d).
-    start, stop
-        Range of rows.
-    offsets, cut_dimension, cut_value, left, right, count, span, lower, upper
-        The forest: see `forests.RandomCutTrees`.
+        Points, (n, d), of a few thousand rows.
+    centre, scale, offsets
+        Of the forest, as `random_cut_trees.RandomCutTrees` has them.
+    nodes
+        Of type `RANDOM_CUT_NODE`, (nodes,): the cut, the span of the box, and what a point adds to either
+        score that parts from all below the node, or that joins a leaf.
+    boxes
+        Lower and upper bounds, padded with zeros to a width that vector registers like, (nodes, 2, width).
     depth_score, codisp_score
         Output, (n,).
     """
-    n_trees = offsets.shape[0] - 1
-    for first in range(start, stop, BLOCK_ROWS):
-        last = min(first + BLOCK_ROWS, stop)
-        for i in range(first, last):
-            depth_score[i] = 0.0
-            codisp_score[i] = 0.0
-        for t in range(n_trees):
-            root = offsets[t]
-            total = count[root]
-            height = math.log2(total + 1.0)
-            for i in range(first, last):
-                x = X[i]
-                node = root
-                reached = 1.0  # chance that the point has not parted above this node
-                largest = 0.0  # largest n(sibling) / (n(node) + 1) on the way
-                level = 0
-                by_depth = 0.0
-                by_displacement = 0.0
-                while reached > 0.0:
-                    outside = _distance_outside(x, lower[node], upper[node])
-                    n = count[node]
-                    if cut_dimension[node] < 0:
-                        if outside > 0.0:
-                            by_depth += reached / (level + 1.0)
-                            by_displacement += reached * max(float(n), largest)
-                        else:
-                            damping = 1.0 - n / (2.0 * total)
-                            by_depth += reached * damping / (level + math.log2(n + 1.0))
-                            by_displacement += reached * largest
-                        break
-                    if outside > 0.0:
-                        parts = outside / (outside + span[node])
-                        by_depth += reached * parts / (level + 1.0)
-                        by_displacement += reached * parts * max(float(n), largest)
-                        reached *= 1.0 - parts
-                    if x[cut_dimension[node]] <= cut_value[node]:
-                        child = left[node]
-                        sibling = right[node]
-                    else:
-                        child = right[node]
-                        sibling = left[node]
-                    largest = max(largest, count[sibling] / (count[child] + 1.0))
-                    node = child
-                    level += 1
-                depth_score[i] += by_depth * height
-                codisp_score[i] += by_displacement
-        for i in range(first, last):
-            depth_score[i] /= n_trees
-            codisp_score[i] /= n_trees
+    n_rows, n_trees = X.shape[0], offsets.shape[0] - 1
+    points = _scaled_points(X, centre, scale, boxes.shape[2])
+    for i in range(n_rows):
+        depth_score[i] = 0.0
+        codisp_score[i] = 0.0
+    for t in range(n_trees):
+        for i in range(n_rows):
+            x = points[i]
+            node = offsets[t]
+            reached = 1.0  # chance that the point has not parted above this node
+            by_depth = 0.0
+            by_codisp = 0.0
+            while True:
+                outside = np.float64(_distance_outside(x, boxes[node]))
+                dimension = nodes[node].cut_dimension
+                if dimension < 0:
+                    break
+                parts = reached * (outside / (outside + nodes[node].span))
+                by_depth += parts * nodes[node].parted_depth
+                by_codisp += parts * nodes[node].parted_codisp
+                reached -= parts
+                node = node + 1 if x[dimension] <= nodes[node].cut_value else np.int64(nodes[node].right)
+            if outside > 0.0:
+                by_depth += reached * nodes[node].parted_depth
+                by_codisp += reached * nodes[node].parted_codisp
+            else:
+                by_depth += reached * nodes[node].joined_depth
+                by_codisp += reached * nodes[node].joined_codisp
+            depth_score[i] += by_depth
+            codisp_score[i] += by_codisp
+    for i in range(n_rows):
+        depth_score[i] /= n_trees
+        codisp_score[i] /= n_trees
 
 
 @compiled
 def random_cut_attribution(
-    X: FloatArray,
-    start: int,
-    stop: int,
+    X: FloatArray | Float32Array,
+    centre: FloatArray,
+    scale: float,
     offsets: OffsetArray,
-    cut_dimension: IntArray,
-    cut_value: FloatArray,
-    left: IntArray,
-    right: IntArray,
-    count: IntArray,
-    span: FloatArray,
-    lower: FloatArray,
-    upper: FloatArray,
-    scoring: int,
+    nodes: Nodes,
+    boxes: Float32Array,
+    by_codisp: bool,
     parted: FloatArray,
     joined: FloatArray,
 ) -> None:
@@ -179,79 +200,59 @@ def random_cut_attribution(
 
     Parameters
     ----------
-    X, start, stop, offsets, cut_dimension, cut_value, left, right, count, span, lower, upper
+    X, centre, scale, offsets, nodes, boxes
         As in `random_cut_scores`.
-    scoring
-        `DEPTH` or `CODISP`.
+    by_codisp
+        Whether to split the displacement, and not the depth form.
     parted
         Output, (n, d): terms of parting, by E_j / E.
     joined
         Output, (n,): terms of joining an equal leaf, which no dimension sticks out in.
     """
-    n_trees = offsets.shape[0] - 1
-    d = X.shape[1]
-    for first in range(start, stop, BLOCK_ROWS):
-        last = min(first + BLOCK_ROWS, stop)
-        for i in range(first, last):
-            joined[i] = 0.0
-            for j in range(d):
-                parted[i, j] = 0.0
-        for t in range(n_trees):
-            root = offsets[t]
-            total = count[root]
-            height = math.log2(total + 1.0)
-            for i in range(first, last):
-                x = X[i]
-                node = root
-                reached = 1.0
-                largest = 0.0
-                level = 0
-                while reached > 0.0:
-                    outside = _distance_outside(x, lower[node], upper[node])
-                    n = count[node]
-                    leaf = cut_dimension[node] < 0
-                    if outside > 0.0:
-                        parts = 1.0 if leaf else outside / (outside + span[node])
-                        if scoring == CODISP:
-                            term = reached * parts * max(float(n), largest)
-                        else:
-                            term = reached * parts * height / (level + 1.0)
-                        for j in range(d):
-                            parted[i, j] += term * (_outside(x[j], lower[node, j], upper[node, j]) / outside)
-                        reached *= 1.0 - parts
-                    elif leaf:
-                        if scoring == CODISP:
-                            joined[i] += reached * largest
-                        else:
-                            damping = 1.0 - n / (2.0 * total)
-                            joined[i] += reached * damping * height / (level + math.log2(n + 1.0))
-                    if leaf:
-                        break
-                    if x[cut_dimension[node]] <= cut_value[node]:
-                        child = left[node]
-                        sibling = right[node]
-                    else:
-                        child = right[node]
-                        sibling = left[node]
-                    largest = max(largest, count[sibling] / (count[child] + 1.0))
-                    node = child
-                    level += 1
-        for i in range(first, last):
-            joined[i] /= n_trees
-            for j in range(d):
-                parted[i, j] /= n_trees
+    n_rows, n_trees, d = X.shape[0], offsets.shape[0] - 1, X.shape[1]
+    points = _scaled_points(X, centre, scale, boxes.shape[2])
+    for i in range(n_rows):
+        joined[i] = 0.0
+        for j in range(d):
+            parted[i, j] = 0.0
+    for t in range(n_trees):
+        for i in range(n_rows):
+            x = points[i]
+            node = offsets[t]
+            reached = 1.0
+            while True:
+                outside = np.float64(_distance_outside(x, boxes[node]))
+                dimension = nodes[node].cut_dimension
+                if outside > 0.0:
+                    parts = reached
+                    if dimension >= 0:
+                        parts = reached * (outside / (outside + nodes[node].span))
+                    whole = 0.0  # again in float64, that the shares add up to one
+                    for j in range(d):
+                        whole += _outside(np.float64(x[j]), boxes[node, 0, j], boxes[node, 1, j])
+                    term = parts * (nodes[node].parted_codisp if by_codisp else nodes[node].parted_depth)
+                    for j in range(d):
+                        share = _outside(np.float64(x[j]), boxes[node, 0, j], boxes[node, 1, j]) / whole
+                        parted[i, j] += term * share
+                    reached -= parts
+                elif dimension < 0:
+                    term = nodes[node].joined_codisp if by_codisp else nodes[node].joined_depth
+                    joined[i] += reached * term
+                if dimension < 0:
+                    break
+                node = node + 1 if x[dimension] <= nodes[node].cut_value else np.int64(nodes[node].right)
+    for i in range(n_rows):
+        joined[i] /= n_trees
+        for j in range(d):
+            parted[i, j] /= n_trees
 
 
 @compiled
 def isolation_depths(
-    X: Float32Array,
-    start: int,
-    stop: int,
+    X: FloatArray | Float32Array,
     offsets: OffsetArray,
-    feature: IntArray,
-    threshold: FloatArray,
-    left: IntArray,
-    right: IntArray,
+    levels: IntArray,
+    nodes: Nodes,
     expected_depth: FloatArray,
     depth: FloatArray,
 ) -> None:
@@ -260,39 +261,45 @@ def isolation_depths(
     Parameters
     ----------
     X
-        Points, (n, d), float32 as scikit-learn compares them.
-    start, stop
-        Range of rows.
-    offsets, feature, threshold, left, right, expected_depth
-        The forest: see `forests.IsolationTrees`.
+        Points, (n, d), of a few thousand rows; compared in float32, as scikit-learn compares them.
+    offsets, expected_depth
+        Of the forest, as `isolation_trees.IsolationTrees` has them.
+    levels
+        Cuts on the longest path of each tree, (trees,).
+    nodes
+        Of type `ISOLATION_NODE`, (nodes,).
     depth
         Output, (n,).
     """
-    n_trees = offsets.shape[0] - 1
-    for first in range(start, stop, BLOCK_ROWS):
-        last = min(first + BLOCK_ROWS, stop)
-        for i in range(first, last):
-            depth[i] = 0.0
-        for t in range(n_trees):
-            for i in range(first, last):
-                node = offsets[t]
-                while feature[node] >= 0:
-                    node = left[node] if X[i, feature[node]] <= threshold[node] else right[node]
-                depth[i] += expected_depth[node]
-        for i in range(first, last):
-            depth[i] /= n_trees
+    n_rows, n_trees, d = X.shape[0], offsets.shape[0] - 1, X.shape[1]
+    points = np.empty((n_rows, d), dtype=np.float32)
+    at = np.empty(LANES, dtype=np.int64)
+    for i in range(n_rows):
+        depth[i] = 0.0
+        for j in range(d):
+            points[i, j] = np.float32(X[i, j])
+    for t in range(n_trees):
+        for i in range(0, n_rows, LANES):
+            lanes = min(LANES, n_rows - i)
+            for k in range(lanes):
+                at[k] = offsets[t]
+            for _ in range(levels[t]):
+                for k in range(lanes):
+                    node = at[k]
+                    right = np.int64(nodes[node].right)
+                    goes_left = np.int64(points[i + k, nodes[node].feature] <= nodes[node].threshold)
+                    at[k] = right + goes_left * (node + 1 - right)  # a branch would be guessed wrong half the time
+            for k in range(lanes):
+                depth[i + k] += expected_depth[at[k]]
+    for i in range(n_rows):
+        depth[i] /= n_trees
 
 
 @compiled
 def isolation_depth_changes(
-    X: Float32Array,
-    start: int,
-    stop: int,
+    X: FloatArray | Float32Array,
     offsets: OffsetArray,
-    feature: IntArray,
-    threshold: FloatArray,
-    left: IntArray,
-    right: IntArray,
+    nodes: Nodes,
     expected_depth: FloatArray,
     shortening: FloatArray,
 ) -> None:
@@ -300,25 +307,24 @@ def isolation_depth_changes(
 
     Parameters
     ----------
-    X, start, stop, offsets, feature, threshold, left, right, expected_depth
+    X, offsets, nodes, expected_depth
         As in `isolation_depths`.
     shortening
         Output, (n, d): sum of expected_depth(parent) - expected_depth(child) over the cuts in that feature.
     """
-    n_trees = offsets.shape[0] - 1
-    d = X.shape[1]
-    for first in range(start, stop, BLOCK_ROWS):
-        last = min(first + BLOCK_ROWS, stop)
-        for i in range(first, last):
-            for j in range(d):
-                shortening[i, j] = 0.0
-        for t in range(n_trees):
-            for i in range(first, last):
-                node = offsets[t]
-                while feature[node] >= 0:
-                    child = left[node] if X[i, feature[node]] <= threshold[node] else right[node]
-                    shortening[i, feature[node]] += expected_depth[node] - expected_depth[child]
-                    node = child
-        for i in range(first, last):
-            for j in range(d):
-                shortening[i, j] /= n_trees
+    n_rows, n_trees, d = X.shape[0], offsets.shape[0] - 1, X.shape[1]
+    for i in range(n_rows):
+        for j in range(d):
+            shortening[i, j] = 0.0
+    for t in range(n_trees):
+        for i in range(n_rows):
+            node = offsets[t]
+            while nodes[node].right != node:
+                feature = nodes[node].feature
+                goes_left = np.float32(X[i, feature]) <= nodes[node].threshold
+                child = node + 1 if goes_left else np.int64(nodes[node].right)
+                shortening[i, feature] += expected_depth[node] - expected_depth[child]
+                node = child
+    for i in range(n_rows):
+        for j in range(d):
+            shortening[i, j] /= n_trees

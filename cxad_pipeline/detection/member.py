@@ -1,7 +1,7 @@
-"""One member of the ensemble: a frozen forest with what its held-out scores taught.
+"""One member of the ensemble: a frozen model with what its held-out scores taught.
 
-Belongs here: fitting one model on a feature set, and the member's saving. Does not belong here: how the forests
-grow (the estimators) and how members are combined (`ensemble.py`).
+Belongs here: fitting one model on a feature set, and the member's saving. Does not belong here: which algorithms there
+are (`algorithms.py`) and how members are combined (`ensemble.py`).
 """
 
 from __future__ import annotations
@@ -15,24 +15,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from cxad_pipeline.detection.algorithms import ALGORITHMS
 from cxad_pipeline.detection.artifacts import Arrays, read_artifact, under_prefix, with_prefix, write_artifact
 from cxad_pipeline.detection.calibration import Calibration, threshold_at
 from cxad_pipeline.detection.config import ConfigError, ModelConfig
-from cxad_pipeline.detection.estimator import ForestEstimator
+from cxad_pipeline.detection.extras import MissingExtraError
 from cxad_pipeline.detection.feature_set import FeatureSet
-from cxad_pipeline.detection.forests import Forest, IsolationTrees, RandomCutTrees
-from cxad_pipeline.detection.isolation_forest import IsolationForest
+from cxad_pipeline.detection.frozen import FrozenModel
 from cxad_pipeline.detection.kernels import FloatArray
-from cxad_pipeline.detection.random_cut_forest import RandomCutForest
-
-ESTIMATORS: Mapping[str, type[ForestEstimator]] = {
-    "isolation_forest": IsolationForest,
-    "random_cut_forest": RandomCutForest,
-}
-_FORESTS: Mapping[str, type[IsolationTrees] | type[RandomCutTrees]] = {
-    "isolation_forest": IsolationTrees,
-    "random_cut_forest": RandomCutTrees,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +34,19 @@ class Member:
     name, algorithm
         As configured.
     forest
-        The frozen forest.
+        The frozen model, whether or not it is a forest; a forest is of all rows.
     threshold
         Raw score from which on a row is flagged.
     calibration
         From raw scores to surprise.
     held_out_scores
-        Raw scores of the held-out rows, in their order; empty in a member that was loaded with a detector.
+        Raw scores of the held-out rows, in their order, by a model that has not seen them; empty in a member that was
+        loaded with a detector.
     """
 
     name: str
     algorithm: str
-    forest: Forest
+    forest: FrozenModel
     threshold: float
     calibration: Calibration
     held_out_scores: FloatArray
@@ -81,12 +72,12 @@ class Member:
         KeyError, TypeError, ValueError
             If the parts are no member.
         """
-        if content["algorithm"] not in _FORESTS:
-            raise ValueError(f"algorithm {content['algorithm']!r}; known: {', '.join(_FORESTS)}")
+        if content["algorithm"] not in ALGORITHMS:
+            raise ValueError(f"algorithm {content['algorithm']!r}; known: {', '.join(ALGORITHMS)}")
         return cls(
             name=content["name"],
             algorithm=content["algorithm"],
-            forest=_FORESTS[content["algorithm"]].from_arrays(under_prefix("forest", arrays)),
+            forest=ALGORITHMS[content["algorithm"]].load(under_prefix("forest", arrays)),
             threshold=float(content["threshold"]),
             calibration=Calibration.from_arrays(under_prefix("calibration", arrays)),
             held_out_scores=arrays.get("held_out_scores", np.empty(0)),
@@ -117,14 +108,16 @@ def member_seed(random_state: int, name: str) -> int:
 
 
 def fit_member(config: ModelConfig, feature_set: FeatureSet, random_state: int) -> Member:
-    """Grow one model and learn its threshold and calibration.
+    """Fit one model and learn its threshold and calibration.
 
     Parameters
     ----------
     config
         Name, algorithm, parameters and percentile.
     feature_set
-        The forest grows on its rows that are not held out; threshold and calibration come from those that are.
+        Threshold and calibration come from its held-out rows, scored by a model of the other rows. A forest is then
+        grown once more, on all rows: its trees learn from samples of the same size, so what was learned of its scores
+        still holds, and with few rows it ranks better for a third more of them.
     random_state
         Seed of the detector; the member derives its own from it and its name.
 
@@ -132,25 +125,31 @@ def fit_member(config: ModelConfig, feature_set: FeatureSet, random_state: int) 
     ------
     ConfigError
         If the algorithm has no such parameter, or refuses a value.
+    MissingExtraError
+        If the algorithm is fitted with a library that is not installed.
     """
     config.validate()
-    kind = ESTIMATORS[config.algorithm]
-    allowed = [name for name in kind.argument_names() if name != "random_state"]
+    algorithm = ALGORITHMS[config.algorithm]
     for name in config.params:
-        if name not in allowed:
+        if name not in algorithm.parameters:
+            allowed = ", ".join(algorithm.parameters)
             raise ConfigError(
-                f"model {config.name!r}: {config.algorithm} has no parameter {name!r}; allowed: {', '.join(allowed)}"
+                f"model {config.name!r}: {config.algorithm} has no parameter {name!r}; allowed: {allowed}"
             )
-    estimator = kind().set_params(**config.params, random_state=member_seed(random_state, config.name))
+    seed = member_seed(random_state, config.name)
     try:
-        estimator.fit(feature_set.X[~feature_set.held_out])
+        forest = algorithm.fit(feature_set.X[~feature_set.held_out], seed, **config.params)
+        scores = forest.anomaly_score(feature_set.X[feature_set.held_out])
+        if algorithm.sampled:
+            forest = algorithm.fit(feature_set.X, seed, **config.params)
     except ValueError as error:
         raise ConfigError(f"model {config.name!r}: {error}") from error
-    scores = estimator.forest_.anomaly_score(feature_set.X[feature_set.held_out])
+    except MissingExtraError as error:
+        raise MissingExtraError(f"model {config.name!r}: {error}") from None
     return Member(
         name=config.name,
         algorithm=config.algorithm,
-        forest=estimator.forest_,
+        forest=forest,
         threshold=threshold_at(scores, config.threshold_percentile),
         calibration=Calibration.fit(scores),
         held_out_scores=scores,

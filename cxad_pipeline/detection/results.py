@@ -60,10 +60,10 @@ class Explanations:
         The original columns, (k,).
     contributions
         Contributions by model, (n, k) each: those of a Random Cut Forest add up to its raw score, those of an
-        Isolation Forest to its raw score less 0.5.
+        Isolation Forest to its raw score less the forest's `base_score`; each model's `attribution` says to what.
     shares
         Parts of the positive contributions, by model and for `ensemble`, (n, k) each; the ensemble's are the
-        members', averaged with their weights.
+        members', each to the degree that the member made the ensemble's score (`ensemble.decided_by`).
     narrator
         Puts the shares into words.
     top

@@ -12,7 +12,7 @@ import numpy as np
 
 from cxad_pipeline.detection.config import DetectorConfig, EnsembleConfig, ModelConfig
 from cxad_pipeline.detection.detector import Detector
-from cxad_pipeline.interactions.schema import InteractionSchema
+from cxad_pipeline.interactions.schema import TIMESTAMP, InteractionSchema
 from cxad_pipeline.settings import Settings
 
 
@@ -31,6 +31,9 @@ def detector_config(settings: Settings, schema: InteractionSchema, present: Coll
     """
     numeric = [name for name in settings.features.numeric if name in present]
     categorical = [name for name in settings.features.categorical if name in present]
+    relative_to = tuple(name for name in settings.features.relative_to if name in present) if numeric else ()
+    timestamp = TIMESTAMP if settings.features.time and TIMESTAMP in present else None
+    described = [*numeric, *categorical, *([timestamp] if timestamp else [])]
     return DetectorConfig(
         numeric=numeric,
         categorical=categorical,
@@ -45,7 +48,11 @@ def detector_config(settings: Settings, schema: InteractionSchema, present: Coll
         scaling=settings.preprocessing.scaling,
         held_out=settings.training.held_out,
         segments=tuple(name for name in settings.segments.dimensions if name in categorical),
-        labels={name: (schema[name].words, schema[name].unit) for name in [*numeric, *categorical] if name in schema},
+        relative_to=relative_to,
+        timestamp=timestamp,
+        timezone=settings.timezone,
+        missing_indicators=settings.features.missing_indicators,
+        labels={name: (schema[name].words, schema[name].unit) for name in described if name in schema},
         random_state=settings.training.random_state,
     )
 

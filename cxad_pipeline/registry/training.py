@@ -26,7 +26,7 @@ from cxad_pipeline.registry.promotion import Candidate, Verdict, decide
 from cxad_pipeline.registry.tracking import RegistryError, TrainingRuns, log_figures, log_metrics, log_params
 from cxad_pipeline.registry.training_rows import columns_with_values, held_out_rows, log_training_rows, model_input
 from cxad_pipeline.settings import Settings
-from cxad_pipeline.settings.tree import ModelSettings
+from cxad_pipeline.settings.models import ModelSettings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,8 @@ def fit_features(rows: pa.Table, settings: Settings, runs: TrainingRuns) -> Fitt
         The MLflow runs of this training.
     """
     present = columns_with_values(rows)
-    configured = [*settings.features.numeric, *settings.features.categorical]
+    chosen = settings.features
+    configured = dict.fromkeys([*chosen.numeric, *chosen.categorical, *chosen.relative_to])
     config = detector_config(settings, schema_of(settings), present)
     features = FeatureSet.fit(rows, config)
     with runs.parent() as run_id:

@@ -27,7 +27,7 @@ def columns_with_values(table: pa.Table) -> list[str]:
 
 
 def held_out_rows(table: pa.Table, features: FeatureSet) -> pa.Table:
-    """The training rows that no forest has seen."""
+    """The training rows that thresholds and calibration come from."""
     return table.filter(pa.array(features.held_out))
 
 
@@ -80,6 +80,9 @@ def log_training_rows(table: pa.Table, source: str, context: str) -> None:
 
 def model_input(table: pa.Table, detector: Detector) -> pd.DataFrame:
     """The columns that the registered model takes, with its types."""
-    arrays = {name: pc.cast(table[name], pa.float64()) for name in detector.config.numeric}
-    arrays |= {name: table[name] for name in detector.config.categorical}
+    config = detector.config
+    arrays = {name: pc.cast(table[name], pa.float64()) for name in config.numeric}
+    arrays |= {name: table[name] for name in config.category_inputs}
+    if config.timestamp is not None:  # UTC; MLflow's schemas know no zones
+        arrays[config.timestamp] = pc.cast(table[config.timestamp], pa.timestamp("us"))
     return pa.table(arrays).to_pandas()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 _DETECTOR = "detector"
+# What loads and scores any detector: the libraries that fitted a member are not among it, since it is kept as arrays.
 _REQUIREMENTS = ("mlflow", "numba", "numpy", "pandas", "pyarrow")
 
 
@@ -179,6 +180,8 @@ def _signature(detector: Detector) -> Any:
 
     config = detector.config
     columns = [ColSpec(AnyType(), name, required=False) for name in config.numeric]
-    columns += [ColSpec("string", name, required=False) for name in config.categorical]
+    columns += [ColSpec("string", name, required=False) for name in config.category_inputs]
+    if config.timestamp is not None:
+        columns.append(ColSpec("datetime", config.timestamp, required=False))
     params = ParamSchema([ParamSpec("model", "string", "ensemble"), ParamSpec("explain", "boolean", False)])
     return ModelSignature(inputs=Schema(columns), params=params)

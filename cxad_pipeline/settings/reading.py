@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from cxad_pipeline.settings.models import ALGORITHM_NAMES
 from cxad_pipeline.settings.tree import Settings
 
 DEFAULT_CONFIG = Path("configs/config.local.yaml")
@@ -39,7 +40,6 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "SLACK_WEBHOOK_URL": ("alerts", "slack_webhook_url"),
     "API_PORT": ("ports", "api"),
 }
-_TAGS = ("isolation_forest", "random_cut_forest")
 # how pydantic's locations name the members of a union, and its messages what they want
 _UNION_BRANCH = re.compile(r"^(literal\[|constrained-|function-)")
 _OUR_WORDS = re.compile(r"^(Input|String|List|Value) should ")
@@ -250,7 +250,7 @@ def _explain(error: ValidationError, file: Path, order: Mapping[str, list[str]],
     for fault in error.errors(include_url=False):
         location, given, kind = fault["loc"], fault["input"], fault["type"]
         message = fault["msg"].removeprefix("Value error, ")
-        path = [str(part) for part in location if part not in _TAGS and not _UNION_BRANCH.match(str(part))]
+        path = [str(part) for part in _without_algorithm(location) if not _UNION_BRANCH.match(str(part))]
         if len(path) > 1 and path[0] in order and path[1].isdigit():
             path[1] = order[path[0]][int(path[1])]
         if not path and _ROOT_FAULT.match(message):
@@ -258,7 +258,7 @@ def _explain(error: ValidationError, file: Path, order: Mapping[str, list[str]],
             path = key.split(".")
         if kind in ("union_tag_invalid", "union_tag_not_found"):
             given = given.get("algorithm") if isinstance(given, dict) else given
-            path, message = [*path, "algorithm"], f"must be {' or '.join(_TAGS)}"
+            path, message = [*path, "algorithm"], f"must be {' or '.join(ALGORITHM_NAMES)}"
             kind = "missing" if kind == "union_tag_not_found" else kind
         elif kind == "extra_forbidden":
             allowed = _allowed_keys(location[:-1])
@@ -273,6 +273,12 @@ def _explain(error: ValidationError, file: Path, order: Mapping[str, list[str]],
         place = _place(path, file, overrides)
         lines.setdefault(f"{place}: {key}" if path else place, []).append(message)
     return "\n".join(f"{where}: {', or '.join(dict.fromkeys(messages))}" for where, messages in lines.items())
+
+
+def _without_algorithm(location: Sequence[int | str]) -> list[int | str]:
+    """The location of a fault without the algorithm, which pydantic puts behind the place of a model in the list."""
+    tagged = len(location) > 2 and location[0] == "models" and location[2] in ALGORITHM_NAMES
+    return [*location[:2], *location[3:]] if tagged else list(location)
 
 
 def _place(path: Sequence[str], file: Path, overrides: Mapping[str, Any]) -> str:
@@ -302,7 +308,7 @@ def _allowed_keys(location: Sequence[int | str]) -> list[str]:
         if isinstance(part, int) or in_map:
             in_map = False
             continue
-        if part in _TAGS:
+        if part in ALGORITHM_NAMES and any("algorithm" in m.model_fields for m in models):
             models = [m for m in models if part in typing.get_args(m.model_fields["algorithm"].annotation)]
             continue
         annotations = [m.model_fields[part].annotation for m in models if part in m.model_fields]

@@ -1,7 +1,8 @@
 """The typed tree of the configuration.
 
 Belongs here: every key that a user may set, its type, range, default and meaning; `sources` holds those that describe
-foreign exports. Does not belong here: where the values come from (`reading`) and what they are used for.
+foreign exports, `models` those of the ensemble's members. Does not belong here: where the values come from (`reading`)
+and what they are used for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_serializer, field_validator, model_validator
 
-from cxad_pipeline.settings.nodes import Cron, Location, Moment, Name, Node, Percentile, Share, Zone
+from cxad_pipeline.settings.models import IsolationForestModel, ModelSettings, RandomCutForestModel
+from cxad_pipeline.settings.nodes import Cron, Location, Moment, Node, Percentile, Share, Zone
 from cxad_pipeline.settings.sources import ExtraColumn, Source
 
 
@@ -53,6 +55,17 @@ class FeatureSettings(Node):
         ["csat", "ies", "complaints", "aht_seconds", "hold_time_seconds", "transfers"], description="Metrics."
     )
     categorical: list[str] = Field(["channel", "language", "queue"], description="Categories, one-hot encoded.")
+    relative_to: list[str] = Field(
+        ["channel", "queue"],
+        description="Categories, from coarse to fine: each metric is also compared with the baseline of its own "
+        "segment. Empty: it is not.",
+    )
+    time: bool = Field(
+        False, description="Hour of the day and weekday of the start, on the clock of `timezone`, are features."
+    )
+    missing_indicators: bool = Field(
+        False, description="That a metric is missing is a feature, where some training rows lack it."
+    )
 
     @model_validator(mode="after")
     def _something(self) -> FeatureSettings:
@@ -62,6 +75,11 @@ class FeatureSettings(Node):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"named twice: {', '.join(twice)}")
+        for name in self.relative_to:
+            if name in self.numeric:
+                raise ValueError(f"relative_to: {name} is a metric; segments are made of categories")
+            if self.relative_to.count(name) > 1:
+                raise ValueError(f"relative_to: {name} is named twice")
         return self
 
 
@@ -75,48 +93,6 @@ class PreprocessingSettings(Node):
         "robust",
         description="robust: median and quartiles, compressed beyond 3 ranges; standard: mean and deviation.",
     )
-
-
-class IsolationForestParams(Node):
-    """Parameters of the Isolation Forest (scikit-learn)."""
-
-    n_estimators: int = Field(100, ge=1, le=10_000, description="Number of trees.")
-    max_samples: Literal["auto"] | Annotated[int, Field(ge=2)] | Annotated[float, Field(gt=0, le=1)] = Field(
-        "auto", description="Rows per tree: auto (256), a number, or a share."
-    )
-    max_features: float = Field(1.0, gt=0, le=1, description="Share of the features per tree.")
-
-
-class RandomCutForestParams(Node):
-    """Parameters of the Random Cut Forest (rrcf)."""
-
-    n_estimators: int = Field(100, ge=1, le=10_000, description="Number of trees.")
-    tree_size: int = Field(256, ge=2, le=65_536, description="Rows per tree.")
-    scoring: Literal["depth", "codisp"] = Field("depth", description="Displacement that is expected.")
-
-
-class _Model(Node):
-    name: Name = Field(description="Name in columns, runs and assets.")
-    threshold_percentile: Percentile = Field(
-        99, description="Percentile of the scores of held-out training rows beyond which a row is flagged."
-    )
-
-
-class IsolationForestModel(_Model):
-    """An Isolation Forest."""
-
-    algorithm: Literal["isolation_forest"] = Field(description="isolation_forest")
-    params: IsolationForestParams = Field(default_factory=IsolationForestParams, description="Its parameters.")
-
-
-class RandomCutForestModel(_Model):
-    """A Random Cut Forest."""
-
-    algorithm: Literal["random_cut_forest"] = Field(description="random_cut_forest")
-    params: RandomCutForestParams = Field(default_factory=RandomCutForestParams, description="Its parameters.")
-
-
-ModelSettings = Annotated[IsolationForestModel | RandomCutForestModel, Field(discriminator="algorithm")]
 
 
 class EnsembleSettings(Node):
@@ -275,7 +251,7 @@ class Settings(Node):
             RandomCutForestModel(name="rcf", algorithm="random_cut_forest"),
         ],
         min_length=1,
-        description="Members of the ensemble.",
+        description="Members of the ensemble; docs/algorithms.md says which algorithms there are.",
     )
     ensemble: EnsembleSettings = Field(
         default_factory=EnsembleSettings, description="How the models' verdicts become one."

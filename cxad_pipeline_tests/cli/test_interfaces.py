@@ -69,6 +69,15 @@ def _alive(pids: set[int]) -> set[int]:
     return pids & running
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> CommandWorld:
+    """A folder of this module alone, trained and scored in: files land in it."""
+    world = CommandWorld(tmp_path_factory.mktemp("interfaces"))
+    done = world.run("workflow")
+    assert done.returncode == 0, done.stderr
+    return world
+
+
 @pytest.mark.timeout(300)
 def test_both_interfaces_show_the_state_and_one_interrupt_stops_all(trained: CommandWorld) -> None:
     ports = _free_ports()

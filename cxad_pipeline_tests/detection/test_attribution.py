@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
+
 import numpy as np
 import pytest
 
-from cxad_pipeline.detection.attribution import Wording, category_reason, fold, number_reason, positive_shares
+from cxad_pipeline.detection.attribution import (
+    Narrator,
+    Wording,
+    category_reason,
+    fold,
+    missing_reason,
+    moment_reason,
+    number_reason,
+    positive_shares,
+)
+from cxad_pipeline.detection.local_time import DAY, HOUR
+from cxad_pipeline.detection.tables import columns_of
+from cxad_pipeline.detection.typical import StartTimes, TypicalRanges
 
 
 def test_folding_adds_the_features_of_a_column_and_keeps_the_sum():
@@ -37,9 +52,133 @@ def test_numbers_in_words(column: str, value: float, low: float, high: float, se
 
 def test_missing_numbers_and_categories_in_words():
     words = Wording({"csat": ("score", "points")})
-    assert number_reason("csat", np.nan, 1, 5, "voice", 0.1, Wording({})).text == "satisfaction missing"
+    assert missing_reason("csat", 0.0312, 0.1, Wording({})).text == "satisfaction missing (as in 3.1% of training)"
+    assert missing_reason("csat", 0.0, 0.1, Wording({})).text == "satisfaction missing, never in training"
+    assert missing_reason("csat", None, 0.1, Wording({})).text == "satisfaction missing"
     assert number_reason("csat", 2.0, 1, 5, "", 0.1, words).text == "score 2 points, typical 1-5 points"
     assert category_reason("channel", "fax", 0.003, 0.1, words).text == "channel fax, rare (0.3% of training)"
     assert category_reason("channel", "voice", 0.6, 0.1, words).text == "channel voice (60% of training)"
     assert category_reason("channel", "telex", None, 0.1, words).text == "channel telex, not seen in training"
-    assert category_reason("channel", None, None, 0.1, words).direction == "missing"
+    assert category_reason("channel", "voice", 0.999, 0.1, words).text == "channel voice (100% of training)"
+    assert category_reason("channel", "fax", 1e-6, 0.1, words).text == "channel fax, rare (under 0.01% of training)"
+    assert missing_reason("channel", None, 0.1, words).direction == "missing"
+
+
+MONDAY = int(dt.datetime(2026, 6, 1, tzinfo=dt.UTC).timestamp())
+
+
+def weeks_of_starts(weeks: int) -> np.ndarray:
+    """Ten starts at 09:30 and at 10:30 UTC each day; one start on Sundays at 03:15."""
+    starts = []
+    for day in range(7 * weeks):
+        starts += [MONDAY + day * DAY + hour * HOUR + 1800 for hour in (9, 10) for _ in range(10)]
+        if day % 7 == 6:
+            starts.append(MONDAY + day * DAY + 3 * HOUR + 900)
+    return np.array(starts)
+
+
+@pytest.mark.parametrize(
+    ("moment", "text", "direction"),
+    [
+        # 20 of 4,230 starts: on the ten Sundays of winter time the local clock says 04:15.
+        (
+            dt.datetime(2026, 6, 14, 3, 12),
+            "time Sunday 05:12, rare (0.47% of training in that hour of the week)",
+            "rare",
+        ),
+        (dt.datetime(2026, 6, 15, 9, 59), "time Monday 11:59 (7.1% of training in that hour of the week)", "common"),
+        (dt.datetime(2026, 6, 16, 0, 0), "time Tuesday 02:00, no training in that hour of the week", "unseen"),
+        # In winter the same hour of the local clock is another one in UTC.
+        (dt.datetime(2026, 12, 14, 10, 0), "time Monday 11:00 (7.1% of training in that hour of the week)", "common"),
+    ],
+)
+def test_moments_in_words_by_the_local_clock(moment: dt.datetime, text: str, direction: str):
+    table = columns_of({"start": weeks_of_starts(30)})
+    starts = StartTimes.fit(table, "start", "Europe/Berlin")
+    assert starts.by_weekday
+    second = int(moment.replace(tzinfo=dt.UTC).timestamp())
+    reason = moment_reason(second, starts, 0.5, Wording({"start": ("time", "")}))
+    assert (reason.text, reason.direction, reason.column) == (text, direction, "start")
+    assert reason.value == text.removeprefix("time ")[: len(str(reason.value))]
+
+
+def test_few_rows_speak_of_hours_of_the_day():
+    starts = StartTimes.fit(columns_of({"start": weeks_of_starts(1)}), "start", "UTC")
+    reason = moment_reason(MONDAY + 9 * HOUR, starts, 0.5, Wording({}))
+    assert reason.text == "start Monday 09:00 (50% of training in that hour of the day)"
+
+
+def test_a_number_usual_in_the_centre_and_not_in_its_segment_names_the_segment():
+    rng = np.random.default_rng(0)
+    n = 3000
+    channel = np.array(["chat", "email", "voice"])[np.arange(n) % 3]
+    queue = np.array(["billing", "sales"])[np.arange(n) % 2]
+    hold = np.where(channel == "voice", 200.0, 10.0) * rng.uniform(0.5, 1.5, n)
+    training = columns_of({"hold_time_seconds": hold, "queue": queue, "channel": channel})
+    typical = TypicalRanges.fit(training, ["hold_time_seconds"], ["channel"], ["channel", "queue"])
+    rows = {
+        "hold_time_seconds": np.array([200.0] * 4),
+        "channel": ["chat", "voice", "chat", "fax"],
+        "queue": ["sales", "sales", "refunds", "sales"],
+    }
+    narrator = Narrator(columns_of(rows), typical, ["hold_time_seconds"], {})
+    (chat,), (voice,), (parent,), (unknown,) = narrator.reasons(np.ones((4, 1)), top=3)
+    of_chat = np.percentile(hold[(channel == "chat") & (queue == "sales")], [5, 95])
+    assert (chat.direction, chat.segment) == ("high", "chat/sales")
+    assert (chat.low, chat.high) == pytest.approx(tuple(of_chat))
+    assert chat.text == f"hold time 200 s, typical {of_chat[0]:.3g}-{of_chat[1]:.3g} s for chat/sales"
+    assert (voice.direction, voice.segment) == ("within", "voice/sales")
+    # A queue that chat has never had: the range of chat. A channel that is not known: that of all rows.
+    assert (parent.direction, parent.segment) == ("high", "chat")
+    assert (parent.low, parent.high) == pytest.approx(tuple(np.percentile(hold[channel == "chat"], [5, 95])))
+    assert (unknown.direction, unknown.segment) == ("within", "")
+
+
+def test_what_is_often_missing_is_told_only_where_there_is_no_other_reason():
+    hold = np.r_[np.full(10, np.nan), np.arange(90.0)]
+    csat = np.r_[np.arange(99.0), np.nan]
+    typical = TypicalRanges.fit(columns_of({"hold": hold, "csat": csat}), ["hold", "csat"], [], [])
+    rows = columns_of({"hold": np.array([np.nan, np.nan]), "csat": np.array([np.nan, 50.0])})
+    narrator = Narrator(rows, typical, ["hold", "csat"], {})
+    rare, often = narrator.reasons(np.full((2, 2), 0.5), top=3)
+    assert [reason.text for reason in rare] == ["satisfaction missing (as in 1% of training)"]
+    assert [reason.text for reason in often] == [
+        "hold missing (as in 10% of training)",
+        "satisfaction 50, typical 4.9-93.1",
+    ]
+
+
+def test_the_top_reasons_are_those_that_remain_when_every_column_is_told_and_the_plain_ones_left_out():
+    random = np.random.default_rng(4)
+    n, columns = 400, ["hold", "csat", "aht", "channel", "queue", "start"]
+    training = {name: random.normal(size=2000) for name in ("hold", "csat", "aht")}
+    training["hold"][:200] = np.nan
+    training["csat"][:10] = np.nan
+    training["channel"] = random.choice(["voice", "chat", "fax"], 2000, p=[0.6, 0.38, 0.02])
+    training["queue"] = random.choice(["sales", "billing"], 2000)
+    training["start"] = MONDAY + random.integers(8 * HOUR, 16 * HOUR, 2000)
+    rows = {name: random.normal(scale=2, size=n) for name in ("hold", "csat", "aht")}
+    for name in ("hold", "csat"):
+        rows[name][random.random(n) < 0.3] = np.nan
+    rows["channel"] = random.choice(["voice", "chat", "fax", "telex"], n)
+    rows["queue"] = random.choice(["sales", "billing", ""], n)
+    rows["start"] = MONDAY + random.integers(0, DAY, n)
+    typical = TypicalRanges.fit(columns_of(training), columns[:3], columns[3:5], ["queue"], "start", "UTC")
+    narrator = Narrator(columns_of(rows), typical, columns, {})
+    shares = random.choice([0.0, 0.1, 0.2, 0.3], (n, len(columns)))
+    # A column with all of the share is told, whatever is to be said of it.
+    alone = [narrator.reasons(np.tile(one, (n, 1)), top=1) for one in np.eye(len(columns))]
+    few = 0
+    for top in (0, 1, 2, 3, 6):
+        for row, found in enumerate(narrator.reasons(shares, top)):
+            order = [j for j in np.argsort(-shares[row], kind="stable") if shares[row, j] > 0]
+            told = [dataclasses.replace(alone[j][row][0], share=float(shares[row, j])) for j in order]
+            telling = [
+                reason
+                for reason in told
+                if reason.direction not in ("within", "common")
+                and not (reason.direction == "missing" and reason.column == "hold")
+            ]
+            assert found == (telling or told)[:top]
+            few += bool(told) and not telling
+    assert few > 20

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxad_pipeline.detection import DetectorConfig
-from cxad_pipeline.detection.features import MAX_CATEGORIES, FeatureMap, compressed
+from cxad_pipeline.detection.feature_kernel import LARGEST, scaled
+from cxad_pipeline.detection.features import MAX_CATEGORIES, FeatureMap
 from cxad_pipeline.detection.tables import TableError, columns_of
 
 HOLD = [0.0, 10.0, 20.0, 30.0, 40.0, None]
@@ -28,7 +29,8 @@ def test_robust_scaling_by_hand():
     # With the missing value filled by the median 20: quartiles 12.5, 20, 27.5.
     rows = {"hold": [20.0, 35.0, None, 20 + 15 * 7.0], "channel": ["chat", "voice", None, "fax"]}
     X = feature_map.transform(pa.table(rows))
-    np.testing.assert_allclose(X[:, 0], [0, 1, 0, 3 + np.arcsinh(4)])
+    assert X.dtype == np.float32
+    np.testing.assert_allclose(X[:, 0], [0, 1, 0, 3 + np.arcsinh(4)], rtol=1e-6)
     np.testing.assert_array_equal(X[:, 1:], [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]])
 
 
@@ -43,7 +45,7 @@ def test_robust_scaling_by_hand():
 def test_other_imputations_and_scalings(imputation: str, scaling: str, expected: list[float]):
     config = DetectorConfig(numeric=["hold"], imputation=imputation, scaling=scaling)
     X = FeatureMap.fit(TRAINING, config).transform(pa.table({"hold": [5.0, None]}))
-    np.testing.assert_allclose(X[:, 0], expected)
+    np.testing.assert_allclose(X[:, 0], expected, rtol=1e-6)
 
 
 def test_without_an_interquartile_range_the_standard_deviation_scales():
@@ -52,17 +54,22 @@ def test_without_an_interquartile_range_the_standard_deviation_scales():
     assert feature_map.scale[0] == pytest.approx(np.std(values))
 
 
+def compressed(z: float) -> float:
+    return scaled(z, 0.0, 1.0, True)
+
+
 @given(st.floats(-1e30, 1e30), st.floats(-1e30, 1e30))
 def test_compression_keeps_the_order(a: float, b: float):
-    low, high = compressed(np.array([min(a, b), max(a, b)]))
-    assert low <= high
-    assert compressed(np.array([-a]))[0] == -compressed(np.array([a]))[0]
+    assert compressed(min(a, b)) <= compressed(max(a, b))
+    assert compressed(-a) == -compressed(a)
     if abs(a) <= 3:
-        assert compressed(np.array([a]))[0] == a
+        assert compressed(a) == a
+    else:
+        assert abs(compressed(a)) == pytest.approx(3 + np.arcsinh(abs(a) - 3))
 
 
 def test_compression_has_no_step_and_no_kink_at_three():
-    below, at, above = compressed(np.array([3 - 1e-6, 3, 3 + 1e-6]))
+    below, at, above = compressed(3 - 1e-6), compressed(3.0), compressed(3 + 1e-6)
     assert at - below == pytest.approx(1e-6, rel=1e-3)
     assert above - at == pytest.approx(1e-6, rel=1e-3)
 
@@ -74,6 +81,19 @@ def test_infinite_counts_as_missing_and_huge_stays_finite():
     np.testing.assert_array_equal(encoded.X[:3, 0], 0)
     assert np.isfinite(encoded.X).all()
     assert encoded.X[3, 0] > 50 > -50 > encoded.X[4, 0]
+    plain = FeatureMap.fit({"x": np.array([0.0, 1, 2])}, DetectorConfig(numeric=["x"], scaling="none"))
+    X = plain.transform({"x": np.array([1e300, -1e300, 1e308])})
+    np.testing.assert_array_equal(X[:, 0], np.array([LARGEST, -LARGEST, LARGEST], dtype=np.float32))
+
+
+def test_huge_training_values_give_finite_features():
+    values = np.array([-1.7e308, -1e300, 0.0, 1e300, 1.7e308, np.nan])
+    for scaling in ("robust", "standard", "none"):
+        config = DetectorConfig(numeric=["x"], categorical=["c"], scaling=scaling, relative_to=["c"])
+        X = FeatureMap.fit({"x": values, "c": list("aaabbb")}, config).transform({"x": values, "c": list("aaabbb")})
+        assert np.isfinite(X).all()
+        assert (np.diff(X[:5, 0]) >= 0).all()
+        assert X[0, 0] < X[4, 0]
 
 
 def test_unknown_missing_and_absent_are_counted():
@@ -131,5 +151,9 @@ def test_errors_name_the_column_and_what_there_is():
         FeatureMap.fit(TRAINING, DetectorConfig(numeric=["flat"], categorical=["day"]))
     with pytest.raises(TableError, match="table of type list"):
         FeatureMap.fit([1, 2], CONFIG)
+    with pytest.raises(TableError, match="column 'x' is to be numeric and holds list"):
+        columns_of({"x": np.array([[1], None], dtype=object)}).numeric("x")
+    with pytest.raises(TableError, match="lacks 'team', 'start'; it has hold, channel, flat, day"):
+        FeatureMap.fit(TRAINING, DetectorConfig(numeric=["hold"], relative_to=["team"], timestamp="start"))
     with pytest.raises(TableError, match="one length"):
         columns_of({"a": np.zeros(2), "b": np.zeros(3)})

@@ -23,9 +23,12 @@ ensemble: {strategy: max, weights: {cuts: 2}, threshold_percentile: 97.5}
 preprocessing: {imputation: mean, scaling: standard}
 training: {held_out: 0.4, random_state: 9}
 segments: {dimensions: [queue, language]}
+features: {relative_to: [channel, queue], time: true, missing_indicators: true}
+timezone: Europe/Berlin
 """)
     settings = load_settings(path)
-    config = detector_config(settings, schema_of(settings), ["csat", "hold_time_seconds", "queue", "notes"])
+    present = ["timestamp", "csat", "hold_time_seconds", "queue", "notes"]
+    config = detector_config(settings, schema_of(settings), present)
     config.validate()
     assert (list(config.numeric), list(config.categorical)) == (["csat", "hold_time_seconds"], ["queue"])
     assert list(config.segments) == ["queue"]
@@ -38,6 +41,23 @@ segments: {dimensions: [queue, language]}
     assert (config.ensemble.strategy, config.ensemble.weights) == ("max", {"cuts": 2})
     assert (config.imputation, config.scaling, config.held_out, config.random_state) == ("mean", "standard", 0.4, 9)
     assert config.labels["hold_time_seconds"] == ("hold time", "s")
+    # No row has a channel.
+    assert (config.relative_to, config.missing_indicators) == (("queue",), True)
+    assert (config.timestamp, config.timezone, config.labels["timestamp"]) == (
+        "timestamp",
+        "Europe/Berlin",
+        ("time", ""),
+    )
+    assert config.category_inputs == ["queue"]
+
+
+def test_without_settings_numbers_are_relative_to_channel_and_queue_and_nothing_else_is_added(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("")
+    settings = load_settings(tmp_path / "config.yaml")
+    schema = schema_of(settings)
+    config = detector_config(settings, schema, schema.names)
+    config.validate()
+    assert (config.relative_to, config.timestamp, config.missing_indicators) == (("channel", "queue"), None, False)
 
 
 @pytest.mark.parametrize("strategy", ["average", "max", "voting"])

@@ -117,7 +117,7 @@ def test_a_file_of_labels_is_read_with_missing_kinds_as_no_label(tmp_path: Path)
         (None, r"labels\.csv: no such file of labels"),
         (b"", r"no column interaction_id, kind; labels need interaction_id and kind"),
         (b"interaction_id,type\na,b\n", r"no column kind"),
-        (gzip.compress(b"interaction_id,kind\n"), r"no CSV in UTF-8"),
+        (gzip.compress(b"interaction_id,kind\n", mtime=0), r"no CSV in UTF-8"),
         ("interaction_id,kind\na,böse\n".encode("latin-1"), r"no CSV in UTF-8"),
     ],
 )

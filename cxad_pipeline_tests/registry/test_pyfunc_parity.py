@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -31,17 +32,25 @@ STRATEGIES = ("average", "max", "voting")
 
 
 @pytest.fixture(scope="module")
+def timed(rows: pa.Table, detector: Detector) -> Detector:
+    """A detector that knows the hour, and what is usual in a channel and queue."""
+    relative = dataclasses.replace(detector.config, relative_to=("channel", "queue"))
+    return Detector.fit(rows, dataclasses.replace(relative, timestamp="timestamp", timezone="Asia/Jerusalem"))
+
+
+@pytest.fixture(scope="module")
 def registered(
     new_settings: Callable[[], Settings],
     register: Callable[[Settings, Detector], str],
     detectors: dict[str, Detector],
+    timed: Detector,
 ) -> dict[str, str]:
-    """Folder of the registered model by strategy."""
+    """Folder of the registered model by strategy, and of the one that knows the hour."""
     settings = new_settings()
     folders = {}
-    for strategy in STRATEGIES:
-        version = register(settings, detectors[strategy])
-        folders[strategy] = str(artifact_folder(settings, version))
+    for name, one in {**detectors, "timed": timed}.items():
+        version = register(settings, one)
+        folders[name] = str(artifact_folder(settings, version))
     return folders
 
 
@@ -84,6 +93,20 @@ def test_the_pyfunc_gives_the_columns_of_batch_scoring_to_the_bit(
     flagged = given[f"{model}_anomaly"] == 1
     assert (explained & ~flagged).any() == explain
     assert explained[flagged].mean() > 0.9
+
+
+def test_a_detector_that_knows_the_hour_takes_the_timestamp(
+    registered: dict[str, str], timed: Detector, fresh: pa.Table
+):
+    model = mlflow.pyfunc.load_model(registered["timed"])
+    frame = model_input(fresh, timed)
+    expected = timed.score(fresh).ensemble
+    np.testing.assert_array_equal(model.predict(frame)["ensemble_score"], expected)
+    by_name = {column.name: str(column.type) for column in model.metadata.signature.inputs.inputs}
+    assert by_name["timestamp"] == "DataType.datetime"
+    without = timed.score(fresh.drop_columns(["timestamp"])).ensemble
+    np.testing.assert_array_equal(model.predict(frame.drop(columns="timestamp"))["ensemble_score"], without)
+    assert not np.array_equal(without, expected)
 
 
 def test_a_frame_as_pandas_reads_it_is_scored(
