@@ -72,9 +72,17 @@ lint: install ## Ruff, mypy, import floors
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: install ## Benchmarks, as ratios against a peer in the same run
-	@$(BIN)/python benchmarks/rcf_speed.py
-	@$(BIN)/python benchmarks/landing_to_scores.py
+bench: install ## Benchmarks against peers in the same run; tables, JSON and PNG in benchmarks/results
+	@$(BIN)/pip install --quiet --no-deps --require-hashes --requirement benchmarks/requirements.lock
+	@# isotree ships as source alone; without it its rows say so
+	@$(BIN)/pip install --quiet --no-deps 'isotree>=0.6.1' || echo "isotree could not be built: it needs a C++ compiler"
+	@missed=0; \
+	$(BIN)/python benchmarks/speed.py || missed=1; \
+	$(BIN)/python benchmarks/quality.py || missed=1; \
+	$(BIN)/python benchmarks/end_to_end.py || missed=1; \
+	$(BIN)/python benchmarks/feature_ablation.py || missed=1; \
+	$(BIN)/python benchmarks/landing_to_scores.py || missed=1; \
+	exit $$missed
 
 docker-up: ## Start the services of docker-compose.yml
 	docker compose up --build --detach
