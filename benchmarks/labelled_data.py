@@ -39,6 +39,7 @@ import numpy.typing as npt
 from sklearn.datasets import load_breast_cancer, load_wine
 
 from cxad_pipeline.interactions.simulation import SimulationConfig, simulate_table
+from cxad_pipeline.settings import Settings
 
 Columns = dict[str, npt.NDArray[Any]]
 Labels = npt.NDArray[np.bool_]
@@ -62,17 +63,20 @@ class LabelledData:
         Names of the columns of either kind.
     anomaly
         Labels, (n,).
+    relative_to
+        What the product's own settings compare numbers with in such a table.
     """
 
     columns: Columns
     numeric: list[str]
     categorical: list[str]
     anomaly: Labels
+    relative_to: tuple[str, ...] = ()
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledData:
         """The chosen rows, in that order."""
         columns = {name: values[chosen] for name, values in self.columns.items()}
-        return LabelledData(columns, self.numeric, self.categorical, self.anomaly[chosen])
+        return replace(self, columns=columns, anomaly=self.anomaly[chosen])
 
 
 @dataclass(frozen=True)
@@ -268,4 +272,4 @@ def simulated(rows: int, rate: float, incidents_per_week: float) -> LabelledData
     columns: Columns = {name: table[name].cast("float64").to_numpy() for name in numeric}
     columns |= {name: table[name].to_numpy().astype(object) for name in categorical}
     anomaly = np.isin(table["interaction_id"].to_numpy(), simulation.labels["interaction_id"].to_numpy())
-    return LabelledData(columns, numeric, categorical, anomaly)
+    return LabelledData(columns, numeric, categorical, anomaly, tuple(Settings().features.relative_to))

@@ -3,10 +3,10 @@
 Belongs here: how each is set up and what matrix a peer gets. Does not belong here: data (`labelled_data.py`), metrics
 and tables (`quality.py`).
 
-Ours get the table as a user gives it. Peers get what their users would make of it: medians for missing numbers,
-standardised numbers, one-hot categories, constant columns dropped; parameters are the library's defaults. `krcf` and
-Fair-Cut Forest have none that fit: the first gets our number and size of trees, the second `ndim` 2, `ntry` 1 and
-`prob_pick_pooled_gain` 1, which make isotree's forest that one.
+Ours get the table as a user gives it, a contact centre's with the settings that the product has for it. Peers get what
+their users would make of it: medians for missing numbers, standardised numbers, one-hot categories, constant columns
+dropped; parameters are the library's defaults. `krcf` and Fair-Cut Forest have none that fit: the first gets our number
+and size of trees, the second `ndim` 2, `ntry` 1 and `prob_pick_pooled_gain` 1, which make isotree's forest that one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def our_scores(train: LabelledData, test: LabelledData, seed: int) -> dict[str, 
     Members are fitted once and put together to each ensemble; a `Detector` fitted with the same configuration is the
     same to the bit.
     """
-    plain = DetectorConfig(numeric=train.numeric, categorical=train.categorical, random_state=seed)
+    plain = DetectorConfig(
+        numeric=train.numeric, categorical=train.categorical, relative_to=train.relative_to, random_state=seed
+    )
     codisp = ModelConfig("rcf", "random_cut_forest", {"scoring": "codisp"})
     features = FeatureSet.fit(train.columns, plain)
     members = [fit_member(model, features, seed) for model in plain.models]
