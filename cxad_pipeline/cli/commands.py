@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ def train(labels: str | None) -> None:
     """
     settings = _settings()
     _check_labels(labels)
+    _check_libraries(settings)
     from cxad_pipeline.cli import pipeline
 
     with _dagster(settings) as instance:
@@ -131,6 +133,7 @@ def workflow() -> None:
     window is told twice.
     """
     settings = _settings()
+    _check_libraries(settings)
     from cxad_pipeline.cli import pipeline
 
     with _dagster(settings) as instance:
@@ -234,7 +237,7 @@ def _end(unreadable: list[str]) -> None:
 
 
 def _score_file(source: str, output: str | None, model: str, settings: Settings) -> None:
-    from cxad_pipeline.cli.scoring import score_with_progress
+    from cxad_pipeline.cli.scoring import score_with_progress, unknown_rows
     from cxad_pipeline.detection.output import UnknownModelError
     from cxad_pipeline.registry.tracking import RegistryError
 
@@ -248,6 +251,7 @@ def _score_file(source: str, output: str | None, model: str, settings: Settings)
         stop(str(error), EXIT_USAGE)
     rows = [
         ("scored", f"{scores.rows:,} by {version}"),
+        *unknown_rows(scores.unknown),
         ("rejected", f"{scores.rejected:,}"),
         ("anomalies", f"{scores.anomalies:,}"),
         ("threshold", f"{model} {scores.threshold:.4g}"),
@@ -309,6 +313,18 @@ def _check_labels(labels: str | None) -> None:
         read_labels(labels)
     except LabelsError as error:
         stop(str(error), EXIT_USAGE)
+
+
+def _check_libraries(settings: Settings) -> None:
+    """Look for the libraries of the configured algorithms before anything runs; one that is missing costs no time."""
+    from cxad_pipeline.detection.algorithms import ALGORITHMS
+    from cxad_pipeline.detection.extras import INSTALL
+
+    libraries = {f"{model.name} ({model.algorithm})": ALGORITHMS[model.algorithm].library for model in settings.models}
+    absent = {name: library for name, library in libraries.items() if find_spec(library) is None}
+    if absent:
+        needs = ", ".join(f"{name} needs {library}" for name, library in absent.items())
+        stop(f"models whose library is not installed: {needs}; install it: {INSTALL}", EXIT_USAGE)
 
 
 def _require_champion(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 
 from cxad_pipeline.cli.instance import Materialized, run_job
+from cxad_pipeline.cli.scoring import unknown_rows
 from cxad_pipeline.cli.terminal import say
 from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows
 from cxad_pipeline.files import Folder
@@ -48,6 +49,7 @@ class ScoringTotals:
     scored: int = 0
     anomalies: int = 0
     model_version: str = ""
+    unknown: Counter[str] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
     files: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
@@ -64,6 +66,7 @@ class ScoringTotals:
             elif item.asset == "ensemble_scores":
                 self.scored += int(value["dagster/row_count"])
                 self.model_version = str(value["model_version"])
+                self.unknown.update(value["unknown_categories"])
             elif item.asset == "alert_notifications" and "delivery" in value:
                 self.alerts[str(value["delivery"])] += 1
             elif item.asset == "anomaly_export" and value.get("dagster/row_count"):
@@ -172,10 +175,12 @@ def training_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
     rows, champion = metadata_of(made, "training_interactions"), metadata_of(made, "champion_model")
     thresholds = metadata_of(made, "ensemble_model").get("thresholds", {})
     rejected = metadata_of(made, "rejected_training_interactions").get("kinds", {})
+    left_out = metadata_of(made, "features").get("left_out", [])
     state = "champion" if champion.get("promoted") else "challenger"
     return [
         ("training rows in", f"{rows.get('rows_in', 0):,}"),
         ("training rows rejected", _kinds_in_words(rejected)),
+        *([("columns left out", f"{', '.join(left_out)}: no training row has a value")] if left_out else []),
         ("thresholds", _by_model(thresholds, ".4g")),
         (
             "ROC-AUC, injected faults",
@@ -215,6 +220,7 @@ def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
         ("rows in", f"{totals.rows_in:,}{_outside(totals.landed - totals.rows_in)}"),
         ("rejected", _kinds_in_words(totals.rejected)),
         ("scored", f"{totals.scored:,} by {totals.model_version or 'no model'}"),
+        *unknown_rows(totals.unknown),
         ("anomalies", f"{totals.anomalies:,}{share} by {totals.model}"),
         ("alerts", alerts or "none"),
         *([("can't be read", "\n".join(totals.unreadable))] if totals.unreadable else []),

@@ -1,9 +1,12 @@
 """Scoring one file from a terminal, with a progress bar.
 
-Belongs here: the bar. Does not belong here: the scoring (`registry.file_scoring`).
+Belongs here: the bar, and what every summary of scoring says. Does not belong here: the scoring
+(`registry.file_scoring`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from rich.progress import DownloadColumn
 
@@ -41,3 +44,9 @@ def score_with_progress(source: str, output: str, model: str, settings: Settings
             on_bytes=lambda read: progress.update(task, completed=read),
         )
     return scores, registered.label
+
+
+def unknown_rows(unknown: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The row of the summary on categories that training has not seen; none where there are none."""
+    named = ", ".join(f"{name} in {count:,} rows" for name, count in sorted(unknown.items()))
+    return [("unknown to the model", f"{named}: not seen in training")] if named else []

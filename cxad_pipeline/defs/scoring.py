@@ -5,6 +5,7 @@ files of a form (`interactions.export`).
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,9 +69,10 @@ def scoring_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             raise dg.Failure(str(error), allow_retries=False) from None
         scored: dict[str, pa.Table] = {}
         for key in context.partition_keys:
-            table = score_table(champion.detector, raw_interactions[key], model_version=champion.label)
+            unknown: Counter[str] = Counter()
+            table = score_table(champion.detector, raw_interactions[key], model_version=champion.label, unknown=unknown)
             table = scored[key] = with_expected_rate(table, expected_rate(champion.detector))
-            context.add_asset_metadata(_window_metadata(table, champion), partition_key=key)
+            context.add_asset_metadata(_window_metadata(table, champion, unknown), partition_key=key)
         rows = sum(table.num_rows for table in scored.values())
         flagged = sum(anomalies(table) for table in scored.values())
         context.log.info(f"{rows} interactions scored by {champion.label}, {flagged} anomalies")
@@ -161,8 +163,11 @@ def as_exported(scored: pa.Table, model: str, settings: Settings) -> pa.Table:
     return score_table(detector, inputs, model=model, model_version=label)
 
 
-def _window_metadata(table: pa.Table, champion: versions.RegisteredDetector) -> dict[str, object]:
+def _window_metadata(
+    table: pa.Table, champion: versions.RegisteredDetector, unknown: Counter[str]
+) -> dict[str, object]:
     added = output_columns(champion.detector.member_names)
+    used = champion.detector.feature_map.columns
     taken = [name for name in table.column_names if name not in added]
     top = table.sort_by([("severity", "descending")]).slice(0, 10)
     return {
@@ -172,6 +177,10 @@ def _window_metadata(table: pa.Table, champion: versions.RegisteredDetector) -> 
         "anomalies": anomalies(table),
         "anomaly_rate": anomalies(table) / table.num_rows if table.num_rows else 0.0,
         "model_version": champion.label,
+        "unknown_categories": dict(+unknown),
+        "missing_values": {
+            name: table[name].null_count if name in table.column_names else table.num_rows for name in used
+        },
         "landed": digest_of(table),
         "most_unusual": records_table(top.select([ID, "severity", "ensemble_score", "top_reasons"]).to_pylist()),
     }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from cxad_pipeline.detection.centre_distances import AxisDistance, ClusterDistance
@@ -34,6 +35,9 @@ from cxad_pipeline.detection.pyod_model import (
 )
 from cxad_pipeline.detection.random_cut_forest import RandomCutForest
 
+SAMPLE_ROWS = 256
+"""Rows of one tree in all forests unless said otherwise; a test holds it to their defaults."""
+
 
 @dataclass(frozen=True)
 class Implementation:
@@ -50,9 +54,9 @@ class Implementation:
     fit
         `fit(X, seed, **parameters)`: training rows (n, d) and a seed in [0, 2**32) to the frozen model. ValueError for
         a parameter that is refused, MissingExtraError for a library that is not installed.
-    sampled
-        Whether it learns from samples of a fixed size, as the trees of a forest do: then scores keep their scale when
-        there are more training rows.
+    sample_parameter
+        The parameter that says how many rows each tree learns from, where it is made of trees: with the same number
+        scores keep their scale when there are more training rows. None for all others.
     load
         The frozen model of what its `to_arrays` gave. KeyError, TypeError or ValueError for other arrays.
     """
@@ -60,9 +64,16 @@ class Implementation:
     title: str
     library: str
     parameters: tuple[str, ...]
-    sampled: bool
+    sample_parameter: str | None
     fit: Callable[..., FrozenModel]
     load: Callable[[Mapping[str, npt.NDArray[Any]]], FrozenModel]
+
+    def sample_rows(self, parameters: Mapping[str, Any], n_rows: int) -> int:
+        """Rows that each tree learns from, of so many training rows; for an algorithm with a `sample_parameter`."""
+        given = parameters.get(self.sample_parameter or "", "auto")
+        if isinstance(given, (float, np.floating)):
+            return max(1, int(given * n_rows))
+        return min(SAMPLE_ROWS if given == "auto" else int(given), n_rows)
 
 
 def _estimator(
@@ -70,6 +81,7 @@ def _estimator(
     library: str,
     kind: type[ForestEstimator],
     frozen: type[IsolationTrees] | type[RandomCutTrees],
+    sample_parameter: str,
     **defaults: object,
 ) -> Implementation:
     """An estimator of ours; `defaults` stand for those of its own arguments that suit scaled features better."""
@@ -80,7 +92,7 @@ def _estimator(
         return estimator.forest_
 
     parameters = tuple(name for name in kind.argument_names() if name != "random_state")
-    return Implementation(title, library, parameters, True, fit, frozen.from_arrays)
+    return Implementation(title, library, parameters, sample_parameter, fit, frozen.from_arrays)
 
 
 def _adapter(
@@ -89,16 +101,18 @@ def _adapter(
     fit: Callable[..., FrozenModel],
     load: Callable[[Mapping[str, npt.NDArray[Any]]], FrozenModel],
     *,
-    sampled: bool = False,
+    sample_parameter: str | None = None,
 ) -> Implementation:
     arguments = inspect.signature(fit).parameters.values()
     parameters = tuple(argument.name for argument in arguments if argument.kind is inspect.Parameter.KEYWORD_ONLY)
-    return Implementation(title, library, parameters, sampled, fit, load)
+    return Implementation(title, library, parameters, sample_parameter, fit, load)
 
 
 ALGORITHMS: Mapping[str, Implementation] = {
-    "isolation_forest": _estimator("Isolation Forest", "sklearn", IsolationForest, IsolationTrees, cut_scale="asinh"),
-    "random_cut_forest": _estimator("Robust Random Cut Forest", "rrcf", RandomCutForest, RandomCutTrees),
+    "isolation_forest": _estimator(
+        "Isolation Forest", "sklearn", IsolationForest, IsolationTrees, "max_samples", cut_scale="asinh"
+    ),
+    "random_cut_forest": _estimator("Robust Random Cut Forest", "rrcf", RandomCutForest, RandomCutTrees, "tree_size"),
     "ecod": _adapter("ECOD", "pyod", fit_ecod, ColumnScores.from_arrays),
     "copod": _adapter("COPOD", "pyod", fit_copod, ColumnScores.from_arrays),
     "hbos": _adapter("HBOS", "pyod", fit_hbos, ColumnScores.from_arrays),
@@ -106,5 +120,7 @@ ALGORITHMS: Mapping[str, Implementation] = {
     "lof": _adapter("LOF", "pyod", fit_lof, LocalOutlierFactor.from_arrays),
     "cblof": _adapter("CBLOF", "pyod", fit_cblof, ClusterDistance.from_arrays),
     "pca": _adapter("PCA", "pyod", fit_pca, AxisDistance.from_arrays),
-    "fcf": _adapter("Fair-Cut Forest", "isotree", fit_fair_cut_forest, FairCutTrees.from_arrays, sampled=True),
+    "fcf": _adapter(
+        "Fair-Cut Forest", "isotree", fit_fair_cut_forest, FairCutTrees.from_arrays, sample_parameter="max_samples"
+    ),
 }

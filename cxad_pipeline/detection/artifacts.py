@@ -7,7 +7,10 @@ here: what is in them; each class turns itself into a document and arrays.
 from __future__ import annotations
 
 import json
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +24,12 @@ ARRAYS_FILE = "arrays.npz"
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 _Object = TypeVar("_Object")
+
+# What numpy and zipfile raise on flipped bits. RuntimeError: such a bit says encrypted, or some other compression.
+_DAMAGE = (
+    ValueError, EOFError, RuntimeError, KeyError, SyntaxError, MemoryError, OverflowError, struct.error,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class DetectorFormatError(ValueError):
@@ -50,7 +59,8 @@ def write_artifact(folder: str | Path, kind: str, content: Mapping[str, Any], ar
         "content": content,
         "arrays": {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()},
     }
-    (target / f"{kind}.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    text = json.dumps(document, indent=1, default=_plain_number)
+    (target / f"{kind}.json").write_text(text, encoding="utf-8")
 
 
 def read_artifact(folder: str | Path, kind: str, build: Callable[[Mapping[str, Any], Arrays], _Object]) -> _Object:
@@ -75,7 +85,7 @@ def read_artifact(folder: str | Path, kind: str, build: Callable[[Mapping[str, A
     arrays = _read_arrays(source / ARRAYS_FILE, document["arrays"])
     try:
         return build(document["content"], arrays)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise DetectorFormatError(f"{source}: no usable {kind}: {what}") from error
 
@@ -91,12 +101,19 @@ def under_prefix(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
+def _plain_number(value: object) -> Any:
+    """What JSON writes for a numpy number, which a parameter of an algorithm may be."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} cannot be saved as JSON")
+
+
 def _read_document(path: Path, kind: str) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DetectorFormatError(f"{path}: cannot be read: {error.strerror}; is {kind} saved there?") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DetectorFormatError(f"{path}: no valid JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != f"{FORMAT}-{kind}":
         found = document.get("format") if isinstance(document, dict) else type(document).__name__
@@ -117,7 +134,7 @@ def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, npt.NDArr
             arrays = {name: stored[name] for name in stored.files}
     except OSError as error:
         raise DetectorFormatError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise DetectorFormatError(f"{path}: damaged: {error}") from error
     found = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
     for name in sorted(set(found) | set(expected)):

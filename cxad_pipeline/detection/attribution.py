@@ -219,14 +219,19 @@ def number_reason(
     column: str, value: float, low: float, high: float, segment: str, share: float, wording: Wording
 ) -> Reason:
     """The reason that a number gives: `hold time 612 s, typical 10-140 s for voice/billing`."""
-    said = f"{wording.label(column)} {wording.amount(column, _number(value))}"
+    label, whose = wording.label(column), f" for {segment}" if segment else ""
     if np.isnan(low):
-        return Reason(column, value, None, None, "unseen", share, segment, f"{said}, never given in training")
+        text = f"{label} {wording.amount(column, _number(value))}, never given in training{whose}"
+        return Reason(column, value, None, None, "unseen", share, segment, text)
     direction: Direction = "high" if value > high else "low" if value < low else "within"
+    crossed = high if direction == "high" else low
+    digits = 3
+    while direction != "within" and _number(value, digits) == _number(crossed, digits):
+        digits += 1  # "140.4 s, typical 10-140.2 s": the same words for both would say that it is no higher
+    low_said, high_said = _number(low, digits), _number(high, digits)
     # "-5 to -2", since "-5--2" cannot be read.
-    typical = f"{_number(low)}{' to ' if low < 0 else '-'}{_number(high)}" if low != high else _number(low)
-    whose = f" for {segment}" if segment else ""
-    text = f"{said}, typical {wording.amount(column, typical)}{whose}"
+    typical = low_said if low_said == high_said else f"{low_said}{' to ' if low < 0 else '-'}{high_said}"
+    text = f"{label} {wording.amount(column, _number(value, digits))}, typical {wording.amount(column, typical)}{whose}"
     return Reason(column, value, low, high, direction, share, segment, text)
 
 
@@ -271,10 +276,10 @@ def _percent(share: float) -> str:
     return f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
 
-def _number(value: float) -> str:
-    """A number as people write it: whole from 100 on, else three digits."""
-    if abs(value) >= 1e7:
-        return f"{value:.3g}"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def _number(value: float, digits: int = 3) -> str:
+    """A number as people write it: with three digits, or as many as are asked for, and never fewer than are whole."""
+    value += 0.0  # no minus before zero
+    if not 100 <= abs(value) < 1e7:
+        return f"{value:.{digits}g}"
+    decimals = max(digits - len(f"{abs(value):.0f}"), 0)
+    return f"{value:,.{decimals}f}"

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxad_pipeline.detection.kernels import FloatArray, compiled
+from cxad_pipeline.detection.tree_arrays import check_array
 
 FULL_SEVERITY = 6.0
 """Surprise of severity 100: one normal row in a million is as anomalous."""
@@ -172,9 +173,16 @@ class Calibration:
             If the arrays are no calibration.
         """
         knots, surprises = arrays["knots"], arrays["surprises"]
-        shape, scale, spread = (float(value) for value in arrays["tail"])
-        if len(knots) == 0 or knots.shape != surprises.shape or min(scale, spread) <= 0 or shape < 0:
-            raise ValueError("calibration: knots, surprises and tail do not fit together")
+        shape, scale, spread = (float(value) for value in arrays["tail"].reshape(-1))
+        if knots.ndim != 1 or len(knots) == 0:
+            raise ValueError(f"calibration: knots have shape {knots.shape}, expected one or more")
+        check_array("calibration: knots", knots, np.float64, knots.shape)
+        check_array("calibration: surprises", surprises, np.float64, knots.shape)
+        check_array("calibration: tail", arrays["tail"], np.float64, (3,))
+        if not (np.diff(knots) > 0).all() or not (np.diff(surprises) >= 0).all() or surprises[0] <= 0:
+            raise ValueError("calibration: knots or surprises are not ascending")
+        if min(scale, spread) <= 0 or shape < 0:
+            raise ValueError("calibration: the tail has no extent")
         return cls(knots, surprises, shape, scale, spread)
 
 

@@ -78,7 +78,8 @@ class ClusterDistance:
         model = cls(**{entry.name: arrays[entry.name] for entry in fields(cls)})
         if model.centres.ndim != 2 or len(model.centres) == 0:
             raise ValueError(f"centres {model.centres.shape}: expected one or more rows")
-        check_arrays(model.n_features, centres=model.centres, typical=model.typical)
+        check_arrays(model.n_features, ndim=2, centres=model.centres)
+        check_arrays(model.n_features, typical=model.typical)
         return model
 
 
@@ -144,7 +145,8 @@ class AxisDistance:
         model = cls(**{entry.name: arrays[entry.name] for entry in fields(cls)})
         if model.axes.ndim != 2 or len(model.axes) == 0:
             raise ValueError(f"axes {model.axes.shape}: expected one or more rows")
-        check_arrays(model.n_features, mean=model.mean, scale=model.scale, axes=model.axes, typical=model.typical)
+        check_arrays(model.n_features, ndim=2, axes=model.axes)
+        check_arrays(model.n_features, mean=model.mean, scale=model.scale, typical=model.typical)
         check_arrays(len(model.axes), shares=model.shares)
         if np.any(model.scale <= 0) or np.any(model.shares <= 0):
             raise ValueError("scale or shares: not above 0")

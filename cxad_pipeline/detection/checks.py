@@ -62,7 +62,10 @@ def _as_floats(X: object) -> npt.NDArray[Any]:
         return array
     if array.dtype.kind not in "biufO":
         raise TypeError(f"X holds {array.dtype.name}, not numbers; convert it first")
-    return array.astype(np.float64)
+    try:
+        return array.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(f"X holds a number beyond all floats ({error}); scale it") from error
 
 
 def checked_columns(X: object) -> npt.NDArray[np.object_] | None:

@@ -109,6 +109,8 @@ class EnsembleConfig:
                 raise ConfigError(f"ensemble weights: there is no model {name!r}; models: {', '.join(names)}")
             if not _is_number(weight) or weight < 0:
                 raise ConfigError(f"ensemble weights: {name!r} has {weight!r}; a number >= 0 is allowed")
+        if not math.isfinite(sum(self.weights.values())):
+            raise ConfigError("ensemble weights: their sum is beyond all floats; give smaller ones")
         if all(self.weights.get(name, 1.0) == 0 for name in names):
             raise ConfigError("ensemble weights: every model has weight 0; give at least one a positive weight")
 
@@ -186,6 +188,9 @@ class DetectorConfig:
         if both:
             raise ConfigError(f"columns both numeric and categorical: {', '.join(both)}; choose one")
         self._validate_optional_features()
+        for name, words in self.labels.items():
+            if isinstance(words, str) or len(words) != 2 or not all(isinstance(word, str) for word in words):
+                raise ConfigError(f"labels: {name!r} has {words!r}; words and unit are allowed, such as ('hold', 's')")
         _one_of("imputation", self.imputation, get_args(Imputation))
         _one_of("scaling", self.scaling, get_args(Scaling))
         if not _is_number(self.held_out) or not 0 < self.held_out < 1:

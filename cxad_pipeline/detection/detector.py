@@ -210,10 +210,12 @@ class Detector:
         shares = {name: positive_shares(values) for name, values in contributions.items()}
         raw = {name: member.forest.anomaly_score(X) for name, member in self.members.items()}
         deciding = decided_by(self.config.ensemble, *_calibrated(self.members, raw))
-        combined = np.zeros((columns.n_rows, len(names)))
+        combined, told = np.zeros((columns.n_rows, len(names))), np.zeros((columns.n_rows, 1))
         for name, part in deciding.items():
             combined += part[:, None] * shares[name]
-        shares[ENSEMBLE] = combined
+            # An Isolation Forest may find nothing unusual in a row; the reasons are then the others' alone.
+            told += np.where(shares[name].any(axis=1), part, 0.0)[:, None]
+        shares[ENSEMBLE] = np.divide(combined, told, out=combined, where=told > 0)
         narrator = Narrator(columns, self.typical, names, self.config.labels)
         return Explanations(names, contributions, shares, narrator, top)
 
@@ -258,6 +260,9 @@ class Detector:
             if member.forest.n_features != len(feature_map.names):
                 raise ValueError(f"member {member.name!r} has {member.forest.n_features} features")
             members[member.name] = member
+        threshold = float(content["threshold"])
+        if not np.isfinite(threshold):
+            raise ValueError(f"threshold is {threshold}")
         config = DetectorConfig.from_dict(content["config"])
         config.validate()
         if list(members) != [model.name for model in config.models]:
@@ -267,7 +272,7 @@ class Detector:
             feature_map=feature_map,
             typical=TypicalRanges.from_dict(content["typical"]),
             members=members,
-            threshold=float(content["threshold"]),
+            threshold=threshold,
             calibration=Calibration.from_arrays(under_prefix("calibration", arrays)),
             reference_scores=under_prefix("reference", arrays),
             n_samples=int(content["n_samples"]),

@@ -18,6 +18,7 @@ from cxad_pipeline.detection.config import DetectorConfig
 from cxad_pipeline.detection.features import FeatureMap
 from cxad_pipeline.detection.kernels import Float32Array
 from cxad_pipeline.detection.tables import ChosenRows, Table, TableError, columns_of
+from cxad_pipeline.detection.tree_arrays import check_array
 from cxad_pipeline.detection.typical import TypicalRanges
 
 MIN_TRAINING_ROWS = 20
@@ -102,10 +103,13 @@ class FeatureSet:
         """
 
         def build(content: Any, arrays: Arrays) -> FeatureSet:
+            feature_map, X, held_out = FeatureMap.from_dict(content["feature_map"]), arrays["X"], arrays["held_out"]
+            check_array("X", X, np.float32, (len(held_out), len(feature_map.names)))
+            check_array("held_out", held_out, np.bool_, (len(X),))
             return FeatureSet(
-                feature_map=FeatureMap.from_dict(content["feature_map"]),
-                X=arrays["X"],
-                held_out=arrays["held_out"],
+                feature_map=feature_map,
+                X=X,
+                held_out=held_out,
                 typical=TypicalRanges.from_dict(content["typical"]),
             )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
@@ -257,9 +258,18 @@ class FeatureMap:
         for name, array in arrays.items():
             if array.shape != (len(numeric),):
                 raise ValueError(f"{name} has shape {array.shape}, expected ({len(numeric)},)")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} is not finite")
+        if not (arrays["scale"] > 0).all():
+            raise ValueError("scale is not above 0")
         strangers = sorted(set(content["indicators"]) - set(numeric))
         if strangers:
             raise ValueError(f"missing indicators of columns that are no numbers here: {', '.join(strangers)}")
+        timestamp, categories = content["timestamp"], content["categories"]
+        names = [*numeric, *categories, *content["dropped"], *([] if timestamp is None else [timestamp])]
+        if not all(isinstance(text, str) for text in chain(names, *categories.values())):
+            raise TypeError("a column or category is no text")
+        zone_changes(content["timezone"])
         baselines = content["baselines"]
         return cls(
             numeric=numeric,
@@ -267,10 +277,10 @@ class FeatureMap:
             centre=arrays["centre"],
             scale=arrays["scale"],
             compress=bool(content["compress"]),
-            categories={name: tuple(values) for name, values in content["categories"].items()},
+            categories={name: tuple(values) for name, values in categories.items()},
             baselines=None if baselines is None else SegmentBaselines.from_dict(baselines, len(numeric)),
             indicators=tuple(content["indicators"]),
-            timestamp=content["timestamp"],
+            timestamp=timestamp,
             timezone=content["timezone"],
             dropped=tuple(content["dropped"]),
         )

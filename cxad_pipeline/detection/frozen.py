@@ -98,8 +98,8 @@ def attribution_from(typical: FloatArray, points: FloatArray, score: Callable[[F
     return contributions
 
 
-def check_arrays(d: int, **arrays: npt.NDArray[Any]) -> None:
-    """Refuse arrays that are not finite float64 numbers, or whose last axis is not d long.
+def check_arrays(d: int, *, ndim: int = 1, **arrays: npt.NDArray[Any]) -> None:
+    """Refuse arrays that are not finite float64 numbers, have another number of axes, or a last one that is not d long.
 
     Raises
     ------
@@ -107,5 +107,6 @@ def check_arrays(d: int, **arrays: npt.NDArray[Any]) -> None:
         For the first array that is not as said.
     """
     for name, array in arrays.items():
-        if array.dtype != np.float64 or array.ndim == 0 or array.shape[-1] != d or not np.isfinite(array).all():
-            raise ValueError(f"{name}: {array.dtype} {array.shape}, expected finite float64 (..., {d})")
+        if array.dtype != np.float64 or array.ndim != ndim or array.shape[-1] != d or not np.isfinite(array).all():
+            expected = f"({'n, ' * (ndim - 1)}{d})"
+            raise ValueError(f"{name}: {array.dtype} {array.shape}, expected finite float64 {expected}")

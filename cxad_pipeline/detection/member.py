@@ -24,6 +24,12 @@ from cxad_pipeline.detection.feature_set import FeatureSet
 from cxad_pipeline.detection.frozen import FrozenModel
 from cxad_pipeline.detection.kernels import FloatArray
 
+FEW_HELD_OUT = 300
+"""With fewer held-out rows than this a forest is grown again on all rows."""
+
+TIED_SHARE = 0.01
+"""Share of the held-out rows that may have one and the same high score where a forest is grown again."""
+
 
 @dataclass(frozen=True, eq=False)
 class Member:
@@ -34,13 +40,14 @@ class Member:
     name, algorithm
         As configured.
     forest
-        The frozen model, whether or not it is a forest; a forest is of all rows.
+        The frozen model, whether or not it is a forest; of few rows a forest is one of all of them.
     threshold
         Raw score from which on a row is flagged.
     calibration
         From raw scores to surprise.
     held_out_scores
-        Raw scores of the held-out rows, in their order, by a model that has not seen them; empty in a member that was
+        Raw scores of the held-out rows, in their order, by a model that has not seen them, which is `forest` itself
+        unless that was grown again; empty in a member that was
         loaded with a detector.
     """
 
@@ -74,11 +81,14 @@ class Member:
         """
         if content["algorithm"] not in ALGORITHMS:
             raise ValueError(f"algorithm {content['algorithm']!r}; known: {', '.join(ALGORITHMS)}")
+        threshold = float(content["threshold"])
+        if not np.isfinite(threshold):
+            raise ValueError(f"member {content['name']!r}: threshold is {threshold}")
         return cls(
             name=content["name"],
             algorithm=content["algorithm"],
             forest=ALGORITHMS[content["algorithm"]].load(under_prefix("forest", arrays)),
-            threshold=float(content["threshold"]),
+            threshold=threshold,
             calibration=Calibration.from_arrays(under_prefix("calibration", arrays)),
             held_out_scores=arrays.get("held_out_scores", np.empty(0)),
         )
@@ -107,6 +117,13 @@ def member_seed(random_state: int, name: str) -> int:
     return int(np.random.SeedSequence([random_state, *words]).generate_state(1)[0])
 
 
+def _has_ties(scores: FloatArray) -> bool:
+    """Whether more than one in a hundred of the rows, and more than two, share a score of the upper half."""
+    upper = scores[scores >= np.median(scores)]
+    largest = int(np.unique(upper, return_counts=True)[1].max())
+    return largest > max(2.0, TIED_SHARE * len(scores))
+
+
 def fit_member(config: ModelConfig, feature_set: FeatureSet, random_state: int) -> Member:
     """Fit one model and learn its threshold and calibration.
 
@@ -115,9 +132,13 @@ def fit_member(config: ModelConfig, feature_set: FeatureSet, random_state: int) 
     config
         Name, algorithm, parameters and percentile.
     feature_set
-        Threshold and calibration come from its held-out rows, scored by a model of the other rows. A forest is then
-        grown once more, on all rows: its trees learn from samples of the same size, so what was learned of its scores
-        still holds, and with few rows it ranks better for a third more of them.
+        Threshold and calibration come from its held-out rows, scored by a model of the other rows. With few rows a
+        forest is then grown once more, on all of them: it ranks better for a third more, and since its trees learn
+        from samples of the same size, its scores are those of the first one but for the draw of the trees. That draw
+        moves all scores together, by less than what so few held-out rows can tell. With many rows it would be more,
+        and a tree's sample gains nothing from more rows to be drawn from. Nor is a forest grown again where many
+        held-out rows share a score: in another forest they share another one, and a threshold close by would flag
+        all of them.
     random_state
         Seed of the detector; the member derives its own from it and its name.
 
@@ -140,8 +161,11 @@ def fit_member(config: ModelConfig, feature_set: FeatureSet, random_state: int) 
     try:
         forest = algorithm.fit(feature_set.X[~feature_set.held_out], seed, **config.params)
         scores = forest.anomaly_score(feature_set.X[feature_set.held_out])
-        if algorithm.sampled:
-            forest = algorithm.fit(feature_set.X, seed, **config.params)
+        if algorithm.sample_parameter is not None:
+            rows = algorithm.sample_rows(config.params, len(feature_set.X) - len(scores))
+            if len(scores) < FEW_HELD_OUT and not _has_ties(scores):
+                same_size = {**config.params, algorithm.sample_parameter: rows}
+                forest = algorithm.fit(feature_set.X, seed, **same_size)
     except ValueError as error:
         raise ConfigError(f"model {config.name!r}: {error}") from error
     except MissingExtraError as error:

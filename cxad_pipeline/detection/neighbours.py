@@ -213,6 +213,7 @@ def _check_sample(sample: npt.NDArray[Any], n_neighbors: int, typical: npt.NDArr
     """Refuse what would lead the kernel out of bounds: it does not look."""
     if sample.ndim != 2 or typical.ndim != 1:
         raise ValueError(f"sample {sample.shape}, typical {typical.shape}: expected a table and a row")
-    check_arrays(sample.shape[1], sample=sample, typical=typical)
+    check_arrays(sample.shape[1], ndim=2, sample=sample)
+    check_arrays(sample.shape[1], typical=typical)
     if not sample.flags.c_contiguous or not 1 <= n_neighbors <= len(sample):
         raise ValueError(f"{n_neighbors} neighbours in a sample of {len(sample)}")

@@ -5,6 +5,7 @@ Belongs here: names and order of the output columns. Does not belong here: how s
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,13 @@ def output_columns(members: list[str], model: str = ENSEMBLE) -> list[str]:
 
 
 def score_table(
-    detector: Detector, table: pa.Table, *, model: str = ENSEMBLE, model_version: str = "", explain_all: bool = False
+    detector: Detector,
+    table: pa.Table,
+    *,
+    model: str = ENSEMBLE,
+    model_version: str = "",
+    explain_all: bool = False,
+    unknown: Counter[str] | None = None,
 ) -> pa.Table:
     """Append scores to interactions.
 
@@ -49,6 +56,8 @@ def score_table(
         Written beside each row.
     explain_all
         Give reasons for every row. By default only flagged rows have them: reasons cost more than scores.
+    unknown
+        Where rows are counted whose category was not seen in training, by category column.
 
     Returns
     -------
@@ -66,6 +75,8 @@ def score_table(
     if table.num_rows == 0:
         return _empty(table, names, model, detector)
     scores = detector.score(table)
+    if unknown is not None:
+        unknown.update(scores.unknown_counts)
     added: dict[str, Any] = {}
     for name in names:
         added[f"{name}_score"] = pa.array(_raw(scores, name), pa.float64())

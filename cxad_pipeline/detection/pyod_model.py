@@ -132,9 +132,9 @@ def fit_hbos(
     Goldstein & Dengel (2012), Histogram-based outlier score (HBOS), KI.
     """
     module = library_of("hbos", "PyOD", "pyod.models.hbos")
-    if n_bins != "auto" and (isinstance(n_bins, (str, bool)) or n_bins < 2):
+    if n_bins != "auto" and (isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or n_bins < 2):
         raise ValueError(f"n_bins is {n_bins!r}; auto or an integer >= 2 is allowed")
-    bins = n_bins if n_bins == "auto" else check_count("n_bins", n_bins, 2)
+    bins = n_bins if n_bins == "auto" else int(n_bins)
     alpha, tol = _between(alpha, 0, 1, "alpha"), _between(tol, 0, 1, "tol")
     sample = _sample(X, seed, sample_size)
     model = _fitted(module.HBOS(n_bins=bins, alpha=alpha, tol=tol), sample)
@@ -303,7 +303,7 @@ def _neighbours(n_neighbors: int, sample: FloatArray) -> int:
 
 
 def _between(value: float, least: float, most: float, name: str) -> float:
-    if isinstance(value, (bool, str)) or not least < value < most:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not least < value < most:
         bounds = f"above {least:g}" if np.isinf(most) else f"between {least:g} and {most:g}"
         raise ValueError(f"{name} is {value!r}; a number {bounds} is allowed")
     return float(value)

@@ -63,7 +63,8 @@ class Explanations:
         Isolation Forest to its raw score less the forest's `base_score`; each model's `attribution` says to what.
     shares
         Parts of the positive contributions, by model and for `ensemble`, (n, k) each; the ensemble's are the
-        members', each to the degree that the member made the ensemble's score (`ensemble.decided_by`).
+        members', each to the degree that the member made the ensemble's score (`ensemble.decided_by`); where a member
+        has none in a row, the others' count for all.
     narrator
         Puts the shares into words.
     top

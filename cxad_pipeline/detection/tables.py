@@ -100,7 +100,7 @@ def columns_of(table: Table | Columns) -> Columns:
     library = type(table).__module__.partition(".")[0]
     if library == "pyarrow" and hasattr(table, "column"):
         return _ArrowColumns(table)
-    if hasattr(table, "__dataframe__") or hasattr(table, "to_numpy"):
+    if library == "pandas" and hasattr(table, "columns"):
         return _FrameColumns(table)
     raise TableError(
         f"a table of type {type(table).__name__}; give a pyarrow Table, a pandas DataFrame or a mapping of arrays"
@@ -160,6 +160,11 @@ class _ArrowColumns:
         self.names: list[str] = [str(name) for name in table.column_names]
         self.n_rows: int = table.num_rows
 
+    def _place(self, name: str) -> int:
+        if self.names.count(name) > 1:
+            raise TableError(f"the table has {self.names.count(name)} columns {name!r}; rename all but one")
+        return self.names.index(name)
+
     def numeric(self, name: str) -> FloatArray:
         return _finite(self.floats(name))
 
@@ -167,7 +172,7 @@ class _ArrowColumns:
         return _arrow_floats(name, self._column(name))
 
     def categories(self, name: str) -> Categories:
-        return _arrow_categories(self._column(name))
+        return _arrow_categories(name, self._column(name))
 
     def codes(self, name: str, index: Mapping[str, int]) -> CodeArray:
         found = self.categories(name)
@@ -179,7 +184,10 @@ class _ArrowColumns:
         return _arrow_seconds(name, self._column(name))
 
     def _column(self, name: str) -> Any:
-        return self._table.column(name)
+        import pyarrow as pa
+
+        column = self._table.column(self._place(name))
+        return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])  # of a RecordBatch
 
 
 class _FrameColumns(_ArrowColumns):
@@ -194,7 +202,10 @@ class _FrameColumns(_ArrowColumns):
         import pyarrow as pa
 
         try:
-            return pa.Table.from_pandas(self._frame[[name]], preserve_index=False).column(0)
+            # By place, since the names of a frame may be numbers.
+            place = self._place(name)
+            frame = self._frame.iloc[:, place : place + 1]
+            return pa.Table.from_pandas(frame, preserve_index=False).column(0)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise TableError(f"column {name!r} mixes types: {error}") from error
 
@@ -203,7 +214,7 @@ class _ArrayColumns:
     """Columns of a mapping from name to numpy array."""
 
     def __init__(self, arrays: Mapping[str, npt.ArrayLike]) -> None:
-        self._arrays = {str(name): np.asarray(values) for name, values in arrays.items()}
+        self._arrays = {str(name): _array_of(str(name), values) for name, values in arrays.items()}
         self.names: list[str] = list(self._arrays)
         shapes = {array.shape for array in self._arrays.values()}
         if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
@@ -220,11 +231,13 @@ class _ArrayColumns:
             return array
         if array.dtype.kind == "O":
             values = array.tolist()
-            if any(isinstance(value, str) for value in values):
+            if any(isinstance(value, (str, bytes)) for value in values):
                 raise _not_a_number(name, "text")
             try:
-                return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
-            except TypeError as error:
+                return np.array([np.nan if _is_missing(value) else float(value) for value in values], dtype=np.float64)
+            except OverflowError as error:
+                raise _not_a_number(name, "an integer beyond all floats") from error
+            except (TypeError, ValueError) as error:
                 kinds = sorted({type(value).__name__ for value in values if value is not None})
                 raise _not_a_number(name, ", ".join(kinds)) from error
         if array.dtype.kind not in "biuf":
@@ -259,9 +272,7 @@ class _ArrayColumns:
         values: list[Any] = array.tolist()
         if array.dtype.kind == "U":
             return values
-        return [
-            value if type(value) is str else "" if value is None or value != value else str(value) for value in values
-        ]
+        return [value if type(value) is str else _text_of(value) for value in values]
 
 
 def _arrow_floats(name: str, column: Any) -> FloatArray:
@@ -277,14 +288,21 @@ def _arrow_floats(name: str, column: Any) -> FloatArray:
     return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
-def _arrow_categories(column: Any) -> Categories:
+def _arrow_categories(name: str, column: Any) -> Categories:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
-    encoded = pc.dictionary_encode(pc.cast(array, pa.string()))
+    if pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_nan(array), None, array)
+    try:
+        encoded = pc.dictionary_encode(pc.cast(array, pa.string()))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise TableError(
+            f"column {name!r} is to be a category and holds {array.type} that is no text: {error}; convert it"
+        ) from error
     codes = np.asarray(encoded.indices.fill_null(MISSING).to_numpy(zero_copy_only=False), dtype=np.int64)
     values = encoded.dictionary.to_pylist()
     if "" in values:
@@ -302,10 +320,38 @@ def _arrow_seconds(name: str, column: Any) -> CodeArray:
     if kind.is_timestamp(column.type) or kind.is_date(column.type):
         column = pc.cast(pc.cast(column, pa.timestamp("s"), safe=False), pa.int64())
     elif kind.is_null(column.type) or kind.is_integer(column.type):
-        column = pc.cast(column, pa.int64())
+        column = pc.cast(column, pa.int64(), safe=False)
     else:
         raise _not_a_time(name, str(column.type))
     return _plausible(name, np.asarray(pc.fill_null(column, MISSING_MOMENT).to_numpy(), dtype=np.int64))
+
+
+def _array_of(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise TableError(f"column {name!r} is no array (n,): {error}") from error
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a Python object stands for no value: None, NaN, NaT, or pandas' NA, which equals nothing at all."""
+    if value is None:
+        return True
+    different = value != value
+    return bool(different) if isinstance(different, (bool, np.bool_)) else True
+
+
+def _text_of(value: Any) -> str:
+    """A category that is no string as text, empty where missing; as Arrow writes it, so that tables agree."""
+    if _is_missing(value):
+        return ""
+    if isinstance(value, (bool, np.bool_)):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, (float, np.floating)):
+        return repr(float(value)).removesuffix(".0")
+    return str(value)
 
 
 def _whole_seconds(values: FloatArray) -> CodeArray:
@@ -317,7 +363,7 @@ def _whole_seconds(values: FloatArray) -> CodeArray:
 
 
 def _second_of(name: str, value: Any) -> int:
-    if value is None or value != value:
+    if _is_missing(value):
         return MISSING_MOMENT
     if isinstance(value, dt.datetime):
         return int((value if value.tzinfo else value.replace(tzinfo=dt.UTC)).timestamp())

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Self
 
 import numpy as np
 
 from cxad_pipeline.detection.kernels import FloatArray
-from cxad_pipeline.detection.local_time import MISSING_MOMENT, weekdays_and_hours
+from cxad_pipeline.detection.local_time import MISSING_MOMENT, weekdays_and_hours, zone_changes
 from cxad_pipeline.detection.segments import Segment, groups_by_depth, quantiles
 from cxad_pipeline.detection.tables import CodeArray, Columns
 
@@ -77,6 +78,9 @@ class StartTimes:
         shares = np.array(content["shares"], dtype=np.float64)
         if shares.shape not in ((7, 24), (1, 24)):
             raise ValueError(f"shares of hours have shape {shares.shape}")
+        if not isinstance(content["column"], str):
+            raise TypeError(f"the column of starts is {content['column']!r}")
+        zone_changes(content["timezone"])
         return cls(content["column"], content["timezone"], shares)
 
 
@@ -208,14 +212,21 @@ class TypicalRanges:
         keys = tuple(tuple(key) for key in content["keys"])
         shape = (len(keys) + 1, len(content["columns"]))
         starts = content["starts"]
+        category_shares = {name: dict(shares) for name, shares in content["category_shares"].items()}
+        missing_shares = dict(content["missing_shares"])
+        if not all(isinstance(text, str) for text in chain(content["columns"], content["segments"], *keys)):
+            raise TypeError("a column or segment is no text")
+        for share in chain(missing_shares.values(), *(shares.values() for shares in category_shares.values())):
+            if not isinstance(share, (int, float)) or not 0 <= share <= 1:
+                raise ValueError(f"a share of training rows is {share!r}")
         return cls(
             columns=tuple(content["columns"]),
             segments=tuple(content["segments"]),
             keys=keys,
             low=np.array(content["low"], dtype=np.float64).reshape(shape),
             high=np.array(content["high"], dtype=np.float64).reshape(shape),
-            category_shares=content["category_shares"],
-            missing_shares=content["missing_shares"],
+            category_shares=category_shares,
+            missing_shares=missing_shares,
             starts=None if starts is None else StartTimes.from_dict(starts),
         )
 

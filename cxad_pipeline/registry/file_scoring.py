@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 from cxad_pipeline.detection.config import ENSEMBLE
 from cxad_pipeline.detection.output import score_table
+from cxad_pipeline.detection.tables import TableError
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions.export import CsvExport
 from cxad_pipeline.interactions.reading import read_file
@@ -41,6 +43,8 @@ class FileScores:
         Address of the scored file.
     rejected_output
         Address of the file of rejected rows; None where there are none.
+    unknown
+        Scored rows whose category was not seen in training, by category column; columns without any are left out.
     """
 
     rows: int
@@ -49,6 +53,7 @@ class FileScores:
     threshold: float
     output: str
     rejected_output: str | None
+    unknown: dict[str, int]
 
 
 def score_file(
@@ -81,7 +86,7 @@ def score_file(
     Raises
     ------
     SourceError
-        If the file can't be read, or would be replaced by its own scores.
+        If the file can't be read, has none of the model's columns, or would be replaced by its own scores.
     UnknownModelError
         If the detector has no such model.
     """
@@ -94,6 +99,7 @@ def score_file(
         if _location(target, written) == _location(landed, name):
             raise SourceError(f"{source}: the output would replace the input ({written}); give it another name")
     rows = rejected_rows = anomalies = 0
+    unknown: Counter[str] = Counter()
     with ExitStack() as both:
         scored = both.enter_context(_sink(target, target_name))
         refused = both.enter_context(_sink_when_needed(target, rejected_name))
@@ -102,7 +108,12 @@ def score_file(
         ):
             accepted = batch.table.filter(pa.array(batch.accepted))
             accepted = accepted.drop_columns([column for column in PROVENANCE if column in accepted.column_names])
-            table = score_table(registered.detector, accepted, model=model, model_version=registered.label)
+            try:
+                table = score_table(
+                    registered.detector, accepted, model=model, model_version=registered.label, unknown=unknown
+                )
+            except TableError as error:
+                raise SourceError(f"{source}: {error}") from error
             scored.write(table.combine_chunks())
             rows += table.num_rows
             anomalies += int(table[f"{model}_anomaly"].to_numpy().sum())
@@ -116,7 +127,8 @@ def score_file(
     members = registered.detector.members
     threshold = registered.detector.threshold if model == ENSEMBLE else members[model].threshold
     rejected_output = target.address(rejected_name) if rejected_rows else None
-    return FileScores(rows, rejected_rows, anomalies, threshold, target.address(target_name), rejected_output)
+    scored_output = target.address(target_name)
+    return FileScores(rows, rejected_rows, anomalies, threshold, scored_output, rejected_output, dict(+unknown))
 
 
 class _Writer(Protocol):

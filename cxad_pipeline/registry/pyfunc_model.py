@@ -12,6 +12,7 @@ import pyarrow as pa
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
+from pandas.api.types import is_object_dtype, is_string_dtype
 
 from cxad_pipeline.detection.config import ENSEMBLE
 from cxad_pipeline.detection.detector import Detector
@@ -48,19 +49,44 @@ class DetectorModel(PythonModel):  # type: ignore[misc]  # MLflow's base is unty
         Raises
         ------
         MlflowException
-            If there is no such model, or a number column holds something else; the server answers 400.
+            If there is no such model, or a number or time column holds something else; the server answers 400.
         """
         del context
         options = params or {}
         model = str(options.get("model", ENSEMBLE))
         try:
-            table = pa.Table.from_pandas(model_input, preserve_index=False)
+            timestamp = self._detector.config.timestamp
+            frame = model_input if timestamp is None else with_moments(model_input, timestamp)
+            table = pa.Table.from_pandas(frame, preserve_index=False)
             scored = score_table(self._detector, table, model=model, explain_all=bool(options.get("explain", False)))
         except (TableError, UnknownModelError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
             # MLflow's server tells the caller the text of its own exception alone.
             raise MlflowException.invalid_parameter_value(str(error)) from error
         names = output_columns(self._detector.member_names, model)
         return scored.select([name for name in names if name != "model_version"]).to_pandas()
+
+
+def with_moments(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The frame with moments in a column that holds text, as JSON and CSV give it.
+
+    Parameters
+    ----------
+    frame
+        Interactions; shape (n, ...).
+    name
+        The column; text in it is ISO 8601, in UTC where it names no zone.
+
+    Raises
+    ------
+    TableError
+        If a text is no moment.
+    """
+    if name not in frame.columns or not (is_string_dtype(frame[name]) or is_object_dtype(frame[name])):
+        return frame
+    try:
+        return frame.assign(**{name: pd.to_datetime(frame[name], format="ISO8601", utc=True)})
+    except (ValueError, TypeError) as error:
+        raise TableError(f"column {name!r} must hold times, such as 2026-10-12T09:30:00Z: {error}") from error
 
 
 set_model(DetectorModel())

@@ -172,15 +172,15 @@ def judge_challenger(rows: pa.Table, features: FeatureSet, settings: Settings, r
 
 
 def _champion_roc_auc(held_out: pa.Table, settings: Settings) -> float | None:
-    """ROC-AUC of the present champion; None where there is none, or none that can be loaded and still score."""
+    """ROC-AUC of the present champion; None where there is none, NaN where it can't be loaded or no longer scores."""
     if versions.find(settings, versions.CHAMPION) is None:
         return None
     try:
         champion = versions.load(settings)
     except RegistryError as error:
-        # A champion that nobody can load serves nobody: the challenger is judged as a first version.
+        # A champion that nobody can load serves nobody: it does not stand in the challenger's way.
         _log.warning("%s", error)
-        return None
+        return math.nan
     try:
         return injected_roc_auc(champion.detector, held_out, settings.training.random_state)["ensemble"]
     except ValueError as error:

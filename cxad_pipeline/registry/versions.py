@@ -172,7 +172,8 @@ def _signature(detector: Detector) -> Any:
     """Columns and parameters of the registered model; every column may be missing.
 
     Numbers are `any` and not `double`, because MLflow refuses an int64 column where a double is asked for, and pandas
-    reads counts, and seconds without a fraction, as int64. The detector itself refuses what is no number.
+    reads counts, and seconds without a fraction, as int64. The time is `any` and not `datetime`, because MLflow refuses
+    moments with a zone and moments as text, which is what CSV and JSON hold. The model itself refuses what is neither.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
@@ -182,6 +183,6 @@ def _signature(detector: Detector) -> Any:
     columns = [ColSpec(AnyType(), name, required=False) for name in config.numeric]
     columns += [ColSpec("string", name, required=False) for name in config.category_inputs]
     if config.timestamp is not None:
-        columns.append(ColSpec("datetime", config.timestamp, required=False))
+        columns.append(ColSpec(AnyType(), config.timestamp, required=False))
     params = ParamSchema([ParamSpec("model", "string", "ensemble"), ParamSpec("explain", "boolean", False)])
     return ModelSignature(inputs=Schema(columns), params=params)

@@ -140,3 +140,13 @@ def test_a_file_without_the_needed_columns_is_refused_with_what_to_do(trained: C
     assert "no column interaction_id, timestamp" in said
     assert "under sources in the configuration" in said
     assert not (trained.folder / "never.csv").exists()
+
+
+def test_a_category_that_training_has_not_seen_is_counted_in_the_summary(trained: CommandWorld) -> None:
+    rows = (trained.folder / "data/input/inference/mock_inference.csv").read_text(encoding="utf-8").splitlines()[:41]
+    (trained.folder / "warranty.csv").write_text(
+        "\n".join([rows[0], *(row.rpartition(",")[0] + ",warranty" for row in rows[1:])]) + "\n", encoding="utf-8"
+    )
+    done = trained.run("score", "--input", "warranty.csv", "--output", "warranty.scored.csv")
+    assert done.returncode == 0, done.stderr
+    assert summary(done.stdout)["unknown to the model"] == ["queue in 40 rows: not seen in training"]

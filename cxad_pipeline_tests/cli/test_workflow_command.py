@@ -8,6 +8,9 @@ from pathlib import Path
 
 from command_world import CommandWorld, summary
 
+from cxad_pipeline.cli.instance import Materialized
+from cxad_pipeline.cli.pipeline import training_rows
+
 DIGEST = "interactions unusual"
 
 
@@ -86,3 +89,9 @@ def test_a_second_run_replaces_and_tells_nothing_twice(trained: CommandWorld) ->
     rows = summary(again.stdout)
     assert rows["alerts"] == ["8 told before and not told again"]
     assert rows["model version"][0].startswith("v2")
+
+
+def test_the_summary_names_configured_columns_that_no_training_row_has() -> None:
+    rows = dict(training_rows([Materialized("features", None, {"left_out": ["chanel", "ies"]})]))
+    assert rows["columns left out"] == "chanel, ies: no training row has a value"
+    assert "columns left out" not in dict(training_rows([Materialized("features", None, {"left_out": []})]))

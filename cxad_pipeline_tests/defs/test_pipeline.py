@@ -196,7 +196,11 @@ def test_metadata_of_each_window_shows_schema_lineage_and_counts(world):
     assert schema["hold_time_seconds"].description == "Time the customer was kept waiting."
     lineage = metadata["dagster/column_lineage"].deps_by_column
     assert lineage["csat"] == [dg.TableColumnDep(dg.AssetKey("raw_interactions"), "csat")]
-    assert metadata["dagster/row_count"] == world.stored("ensemble_scores", WINDOWS[0]).num_rows
+    stored = world.stored("ensemble_scores", WINDOWS[0])
+    assert metadata["dagster/row_count"] == stored.num_rows
+    assert metadata["unknown_categories"] == {}
+    assert metadata["missing_values"]["csat"] == stored["csat"].null_count > 0
+    assert metadata["missing_values"]["queue"] == stored["queue"].null_count
     features = world.metadata("features")["dagster/column_lineage"].deps_by_column
     assert dg.TableColumnDep(dg.AssetKey("training_interactions"), "channel") in features["channel=voice"]
 

@@ -23,7 +23,7 @@ CONFIG = DetectorConfig(
     categorical=["channel"],
     segments=["channel"],
     models=(
-        ModelConfig("iforest", "isolation_forest", {"n_estimators": 20}, 95),
+        ModelConfig("iforest", "isolation_forest", {"n_estimators": 100}, 95),
         ModelConfig("rcf", "random_cut_forest", {"n_estimators": 10, "tree_size": 64}, 95),
         *(ModelConfig(name, name, {}, 95) for name in OTHERS),  # type: ignore[arg-type]
     ),

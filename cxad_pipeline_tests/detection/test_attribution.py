@@ -50,6 +50,26 @@ def test_numbers_in_words(column: str, value: float, low: float, high: float, se
     assert (reason.text, reason.direction, reason.low, reason.high) == (text, direction, low, high)
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (140.4, 10.0, 140.2, "satisfaction 140.4, typical 10-140.2"),
+        (9.8, 9.8004, 12.0, "satisfaction 9.8, typical 9.8004-12"),
+        (1234.56, 0.0, 1234.52, "satisfaction 1,234.6, typical 0-1,234.5"),
+        (140.4, 10.0, 140.45, "satisfaction 140, typical 10-140"),
+        (3.0, 2.0001, 2.0004, "satisfaction 3, typical 2"),
+        (3.0, -0.0, 2.0, "satisfaction 3, typical 0-2"),
+    ],
+)
+def test_a_value_outside_its_range_never_reads_as_one_of_its_ends(value: float, low: float, high: float, text: str):
+    assert number_reason("csat", value, low, high, "", 0.5, Wording({})).text == text
+
+
+def test_a_number_that_its_segment_never_has_is_told_of_that_segment():
+    reason = number_reason("csat", 3.0, np.nan, np.nan, "email/sales", 0.5, Wording({}))
+    assert reason.text == "satisfaction 3, never given in training for email/sales"
+
+
 def test_missing_numbers_and_categories_in_words():
     words = Wording({"csat": ("score", "points")})
     assert missing_reason("csat", 0.0312, 0.1, Wording({})).text == "satisfaction missing (as in 3.1% of training)"

@@ -68,6 +68,9 @@ def test_json_gives_the_same_configuration_back():
         ({"ensemble": EnsembleConfig(weights={"knn": 1})}, "no model 'knn'; models: iforest, rcf"),
         ({"ensemble": EnsembleConfig(weights={"rcf": -1})}, "'rcf' has -1; a number >= 0"),
         ({"ensemble": EnsembleConfig(weights={"rcf": 0, "iforest": 0})}, "every model has weight 0"),
+        ({"ensemble": EnsembleConfig(weights={"rcf": 1e308, "iforest": 1e308})}, "sum is beyond all floats"),
+        ({"labels": {"x": "hold"}}, "labels: 'x' has 'hold'"),
+        ({"labels": {"x": ("hold", 1)}}, "labels: 'x' has "),
     ],
 )
 def test_bad_values_are_named(fields: dict, message: str):

@@ -275,3 +275,9 @@ def test_a_seed_may_be_a_generator_which_moves_on(kind: type[ForestEstimator]):
     again = kind(n_estimators=3, random_state=np.random.RandomState(0)).fit(X).anomaly_score(X)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("kind", [RandomCutForest, IsolationForest])
+def test_a_number_beyond_all_floats_is_refused(kind: type):
+    with pytest.raises(ValueError, match="X holds a number beyond all floats"):
+        kind(n_estimators=2).fit([[10**400], [1]])

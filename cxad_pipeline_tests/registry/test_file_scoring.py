@@ -118,6 +118,28 @@ def test_batches_do_not_change_the_result(
         assert pq.read_table(cut).equals(pq.read_table(whole))
 
 
+def test_rows_of_categories_that_training_has_not_seen_are_counted_over_all_batches(
+    registered: RegisteredDetector, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = tmp_path / "in.csv"
+    strange = GOOD.replace("billing", "warranty")
+    source.write_text(lines(*(strange.format(name) for name in "abc"), GOOD.format("d"), strange.format("e")))
+    monkeypatch.setattr(reading, "BATCH_ROWS", 2)
+    assert score_file(registered, str(source), str(tmp_path / "out.csv"), settings).unknown == {"queue": 4}
+    source.write_text(lines(GOOD.format("a")))
+    assert score_file(registered, str(source), str(tmp_path / "out.csv"), settings).unknown == {}
+
+
+def test_a_file_without_any_column_of_the_model_is_refused_by_name_and_nothing_is_written(
+    registered: RegisteredDetector, settings: Settings, tmp_path: Path
+):
+    source = tmp_path / "in.csv"
+    source.write_text("interaction_id,timestamp\na,2026-03-02T10:00:00Z\n")
+    with pytest.raises(SourceError, match=r"in.csv: the table has none of the columns csat, .*; it has interaction_id"):
+        score_file(registered, str(source), str(tmp_path / "out.csv"), settings)
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_rejected_rows_go_to_a_file_beside_with_line_and_reason(
     registered: RegisteredDetector, settings: Settings, tmp_path: Path
 ):

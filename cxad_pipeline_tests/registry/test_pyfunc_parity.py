@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from registry_examples import artifact_folder
 
 from cxad_pipeline.detection import Detector
@@ -102,11 +103,34 @@ def test_a_detector_that_knows_the_hour_takes_the_timestamp(
     frame = model_input(fresh, timed)
     expected = timed.score(fresh).ensemble
     np.testing.assert_array_equal(model.predict(frame)["ensemble_score"], expected)
-    by_name = {column.name: str(column.type) for column in model.metadata.signature.inputs.inputs}
-    assert by_name["timestamp"] == "DataType.datetime"
+    assert "timestamp" in model.metadata.signature.inputs.input_names()
     without = timed.score(fresh.drop_columns(["timestamp"])).ensemble
     np.testing.assert_array_equal(model.predict(frame.drop(columns="timestamp"))["ensemble_score"], without)
     assert not np.array_equal(without, expected)
+
+
+def test_the_timestamp_may_have_a_zone_or_be_text(registered: dict[str, str], timed: Detector, fresh: pa.Table):
+    model = mlflow.pyfunc.load_model(registered["timed"])
+    frame = model_input(fresh, timed)
+    expected = timed.score(fresh).ensemble
+    aware = frame["timestamp"].dt.tz_localize("UTC")
+    for given in (aware, aware.dt.tz_convert("Asia/Kolkata"), frame["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")):
+        np.testing.assert_array_equal(model.predict(frame.assign(timestamp=given))["ensemble_score"], expected)
+    gaps = aware.where(np.arange(len(frame)) % 2 == 0)
+    text = gaps.dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
+    np.testing.assert_array_equal(
+        model.predict(frame.assign(timestamp=text))["ensemble_score"],
+        model.predict(frame.assign(timestamp=gaps))["ensemble_score"],
+    )
+    as_json = infer_and_parse_data(
+        {"dataframe_split": json.loads(frame.assign(timestamp=text).to_json(orient="split", index=False))},
+        model.metadata.get_input_schema(),
+    )
+    np.testing.assert_array_equal(
+        model.predict(as_json)["ensemble_score"], model.predict(frame.assign(timestamp=gaps))["ensemble_score"]
+    )
+    with pytest.raises(MlflowException, match="column 'timestamp' must hold times, such as"):
+        model.predict(frame.assign(timestamp="yesterday"))
 
 
 def test_a_frame_as_pandas_reads_it_is_scored(

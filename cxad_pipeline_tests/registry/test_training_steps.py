@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -84,6 +85,20 @@ def test_a_champion_whose_artifacts_are_gone_gives_way(rows: pa.Table, settings:
         versions.load(settings)
     judged = train(rows, settings, "second")
     assert judged.verdict.promoted
+    assert judged.verdict.reason.endswith("the champion's can't be measured")
+    assert versions.load(settings).version == "2"
+
+
+def test_a_champion_of_an_earlier_release_gives_way(rows: pa.Table, settings: Settings) -> None:
+    train(rows, settings, "first")
+    (saved,) = Path(settings.mlflow.artifacts).rglob("detector.json")
+    document = json.loads(saved.read_text(encoding="utf-8"))
+    saved.write_text(json.dumps(document | {"version": document["version"] - 1}), encoding="utf-8")
+    with pytest.raises(RegistryError, match=f"version 1 of .* is registered.*this release reads {document['version']}"):
+        versions.load(settings)
+    judged = train(rows, settings, "second")
+    assert judged.verdict.promoted
+    assert "first version" not in judged.verdict.reason
     assert versions.load(settings).version == "2"
 
 
