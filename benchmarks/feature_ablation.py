@@ -1,4 +1,4 @@
-"""What each optional feature adds to the default detector, on simulated interactions with labelled anomalies.
+"""What each optional feature adds to the product's two models, on simulated interactions with labelled anomalies.
 
 Trains on one simulated month without looking at labels, scores the month after, and gives ROC-AUC and average
 precision of the ensemble over all anomalies and for each kind, without optional features and with each of them.
@@ -25,8 +25,11 @@ import pyarrow as pa
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxad_pipeline.detection import Detector, DetectorConfig
+from cxad_pipeline.interactions.schema import InteractionSchema
 from cxad_pipeline.interactions.simulated_day import WEEKLY_CONTACTS
 from cxad_pipeline.interactions.simulation import SimulationConfig, simulate_table
+from cxad_pipeline.registry.detector_config import detector_config
+from cxad_pipeline.settings import Settings
 
 NUMERIC = ("csat", "ies", "complaints", "aht_seconds", "hold_time_seconds", "transfers")
 CATEGORICAL = ("channel", "language", "queue")
@@ -91,12 +94,15 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="simulations, each with a detector of its own")
     parser.add_argument("--relative-to", nargs="+", default=["channel", "queue"], metavar="COLUMN")
     options = parser.parse_args()
+    models = detector_config(Settings(), InteractionSchema(), [*NUMERIC, *CATEGORICAL]).models
     runs: dict[str, list[dict[str, dict[str, float]]]] = {}
     for seed in range(options.seeds):
         training, _ = simulated(TRAINING, options.rows, 2 * seed)
         rows, kinds = simulated(SCORING, options.rows, 2 * seed + 1)
         for name, chosen in feature_sets(options.relative_to).items():
-            config = DetectorConfig(numeric=NUMERIC, categorical=CATEGORICAL, random_state=seed, **chosen)
+            config = DetectorConfig(
+                numeric=NUMERIC, categorical=CATEGORICAL, models=models, random_state=seed, **chosen
+            )
             scores = Detector.fit(training, config).score(rows).ensemble
             runs.setdefault(name, []).append(figures(scores, kinds))
     results = {

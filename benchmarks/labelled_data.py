@@ -39,7 +39,6 @@ import numpy.typing as npt
 from sklearn.datasets import load_breast_cancer, load_wine
 
 from cxad_pipeline.interactions.simulation import SimulationConfig, simulate_table
-from cxad_pipeline.settings import Settings
 
 Columns = dict[str, npt.NDArray[Any]]
 Labels = npt.NDArray[np.bool_]
@@ -63,15 +62,15 @@ class LabelledData:
         Names of the columns of either kind.
     anomaly
         Labels, (n,).
-    relative_to
-        What the product's own settings compare numbers with in such a table.
+    contact_centre
+        Whether it is a contact centre's table, for which the product has settings of its own.
     """
 
     columns: Columns
     numeric: list[str]
     categorical: list[str]
     anomaly: Labels
-    relative_to: tuple[str, ...] = ()
+    contact_centre: bool = False
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledData:
         """The chosen rows, in that order."""
@@ -272,4 +271,4 @@ def simulated(rows: int, rate: float, incidents_per_week: float) -> LabelledData
     columns: Columns = {name: table[name].cast("float64").to_numpy() for name in numeric}
     columns |= {name: table[name].to_numpy().astype(object) for name in categorical}
     anomaly = np.isin(table["interaction_id"].to_numpy(), simulation.labels["interaction_id"].to_numpy())
-    return LabelledData(columns, numeric, categorical, anomaly, tuple(Settings().features.relative_to))
+    return LabelledData(columns, numeric, categorical, anomaly, contact_centre=True)

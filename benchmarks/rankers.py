@@ -29,6 +29,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from cxad_pipeline.detection import DetectorConfig, EnsembleConfig, ModelConfig
 from cxad_pipeline.detection.detector import FeatureSet, assemble, fit_member
+from cxad_pipeline.interactions.schema import InteractionSchema
+from cxad_pipeline.registry.detector_config import detector_config
+from cxad_pipeline.settings import Settings
 
 Scores = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -45,15 +48,20 @@ class MissingPeerError(RuntimeError):
     """A peer that is not installed or not part of this version; says so in its row."""
 
 
+def config_for(train: LabelledData, seed: int) -> DetectorConfig:
+    """The defaults: those of the product's settings for a contact centre's table, else those of the library."""
+    if train.contact_centre:
+        return replace(detector_config(Settings(), InteractionSchema(), train.columns), random_state=seed)
+    return DetectorConfig(numeric=train.numeric, categorical=train.categorical, random_state=seed)
+
+
 def our_scores(train: LabelledData, test: LabelledData, seed: int) -> dict[str, Scores | MissingPeerError]:
     """Scores of our models and ensembles, by the names in `OURS`.
 
     Members are fitted once and put together to each ensemble; a `Detector` fitted with the same configuration is the
     same to the bit.
     """
-    plain = DetectorConfig(
-        numeric=train.numeric, categorical=train.categorical, relative_to=train.relative_to, random_state=seed
-    )
+    plain = config_for(train, seed)
     codisp = ModelConfig("rcf", "random_cut_forest", {"scoring": "codisp"})
     features = FeatureSet.fit(train.columns, plain)
     members = [fit_member(model, features, seed) for model in plain.models]
