@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cxad_pipeline.detection.frozen import attribution_from, check_arrays, points_of
+from cxad_pipeline.detection.frozen import ExplainedByReplacement, check_arrays, points_of
 from cxad_pipeline.detection.kernels import FloatArray
 
 
@@ -25,7 +25,7 @@ def distances_to(points: FloatArray, centres: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterDistance:
+class ClusterDistance(ExplainedByReplacement):
     """CBLOF: the distance to the centre of the nearest large cluster.
 
     That is the definition, shorter: a row whose nearest centre is that of a large cluster is measured from there, any
@@ -47,24 +47,10 @@ class ClusterDistance:
     centres: FloatArray
     typical: FloatArray
 
-    @property
-    def n_features(self) -> int:
-        """Columns that the model was fitted on."""
-        return len(self.typical)
-
     def anomaly_score(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
         """Scores (n,), higher = more anomalous; `threads` changes nothing."""
         del threads
         return np.asarray(distances_to(points_of(X, self.n_features), self.centres).min(axis=1))
-
-    def attribution(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
-        """Contributions (n, d) that add up to the score minus that of the median row: `attribution_from`."""
-        del threads
-        return attribution_from(self.typical, points_of(X, self.n_features), self.anomaly_score)
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The model as named arrays."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
@@ -84,7 +70,7 @@ class ClusterDistance:
 
 
 @dataclass(frozen=True, eq=False)
-class AxisDistance:
+class AxisDistance(ExplainedByReplacement):
     """PCA: distances of the standardized row to the ends of the principal axes, each over its share of the variance.
 
     Attributes
@@ -110,11 +96,6 @@ class AxisDistance:
     shares: FloatArray
     typical: FloatArray
 
-    @property
-    def n_features(self) -> int:
-        """Columns that the model was fitted on."""
-        return len(self.typical)
-
     def anomaly_score(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
         """Scores (n,), higher = more anomalous; `threads` changes nothing."""
         del threads
@@ -123,15 +104,6 @@ class AxisDistance:
         for axis, share in enumerate(self.shares):
             score += distances[:, axis] / share
         return score
-
-    def attribution(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
-        """Contributions (n, d) that add up to the score minus that of the median row: `attribution_from`."""
-        del threads
-        return attribution_from(self.typical, points_of(X, self.n_features), self.anomaly_score)
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The model as named arrays."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cxad_pipeline.detection.frozen import check_arrays, points_of
+from cxad_pipeline.detection.frozen import ExplainedByReplacement, check_arrays, points_of
 from cxad_pipeline.detection.kernels import FloatArray, OffsetArray
 
 
@@ -38,7 +38,7 @@ class Steps:
 
 
 @dataclass(frozen=True, eq=False)
-class ColumnScores:
+class ColumnScores(ExplainedByReplacement):
     """A sum of step functions, one for each column.
 
     Attributes
@@ -70,11 +70,6 @@ class ColumnScores:
         breakpoints = np.concatenate([steps.breakpoints for steps in columns])
         return cls(offsets, breakpoints, np.concatenate(values), typical)
 
-    @property
-    def n_features(self) -> int:
-        """Columns that the model was fitted on."""
-        return len(self.typical)
-
     def anomaly_score(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
         """Scores (n,), higher = more anomalous; `threads` changes nothing."""
         del threads
@@ -103,10 +98,6 @@ class ColumnScores:
         # 2 k in the gap before breakpoint k, 2 k + 1 at it
         place = np.searchsorted(breakpoints, x, side="left") + np.searchsorted(breakpoints, x, side="right")
         return np.asarray(self.values[2 * first + column + place])
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The model as named arrays."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:

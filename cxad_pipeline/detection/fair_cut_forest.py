@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cxad_pipeline.detection.checks import check_count
 from cxad_pipeline.detection.extras import library_of
-from cxad_pipeline.detection.frozen import attribution_from, check_arrays, points_of
+from cxad_pipeline.detection.frozen import ExplainedByReplacement, check_arrays, points_of
 from cxad_pipeline.detection.kernels import FloatArray, IntArray, OffsetArray, compiled
 from cxad_pipeline.detection.row_ranges import over_rows
 from cxad_pipeline.detection.tree_arrays import check_array, check_nodes, concatenate_trees
@@ -53,7 +53,7 @@ def _mean_depths(
 
 
 @dataclass(frozen=True, eq=False)
-class FairCutTrees:
+class FairCutTrees(ExplainedByReplacement):
     """A Fair-Cut Forest, frozen: trees whose cuts are planes across two columns.
 
     The nodes of all trees lie one tree after the other, each in preorder: the left child is the next node.
@@ -90,11 +90,6 @@ class FairCutTrees:
     scale: FloatArray
     typical: FloatArray
 
-    @property
-    def n_features(self) -> int:
-        """Columns that the forest was grown on."""
-        return len(self.typical)
-
     def anomaly_score(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
         """Scores (n,) in (0, 1), higher = more anomalous: 2 ** (-depth / normal_depth)."""
         points = np.ascontiguousarray((points_of(X, self.n_features) - self.mean) / self.scale)
@@ -114,15 +109,6 @@ class FairCutTrees:
 
         over_rows(run, points, threads)
         return np.asarray(2.0 ** (-mean_depth / self.normal_depth))
-
-    def attribution(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
-        """Contributions (n, d) that add up to the score minus that of the median row: `attribution_from`."""
-        points = points_of(X, self.n_features)
-        return attribution_from(self.typical, points, lambda rows: self.anomaly_score(rows, threads))
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The forest as named arrays."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:

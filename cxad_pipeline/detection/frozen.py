@@ -6,8 +6,10 @@ Does not belong here: any one model, and the words for reasons (`attribution.py`
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import fields
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,36 @@ class FrozenModel(Protocol):
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The model as named arrays."""
         ...
+
+
+class ExplainedByReplacement(ABC):
+    """What the models share that compare a row with the median row: dataclasses of arrays, one of them `typical`.
+
+    Attributes
+    ----------
+    typical
+        Median of each feature in training, (d,).
+    """
+
+    typical: FloatArray
+
+    @property
+    def n_features(self) -> int:
+        """Columns that the model was fitted on."""
+        return len(self.typical)
+
+    @abstractmethod
+    def anomaly_score(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
+        """Scores (n,), higher = more anomalous."""
+
+    def attribution(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
+        """Contributions (n, d) that add up to the score minus that of the median row: `attribution_from`."""
+        points = points_of(X, self.n_features)
+        return attribution_from(self.typical, points, lambda rows: self.anomaly_score(rows, threads))
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The model as named arrays."""
+        return {entry.name: np.asarray(getattr(self, entry.name)) for entry in fields(cast(Any, self))}
 
 
 def points_of(X: npt.ArrayLike, n_features: int) -> FloatArray:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from cxad_pipeline.detection.frozen import attribution_from, check_arrays, points_of
+from cxad_pipeline.detection.frozen import ExplainedByReplacement, check_arrays, points_of
 from cxad_pipeline.detection.kernels import FloatArray, OffsetArray, compiled, compiled_freely
 from cxad_pipeline.detection.row_ranges import over_rows
 
@@ -72,7 +72,7 @@ def mean_over_columns(values: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class NeighbourDistance:
+class NeighbourDistance(ExplainedByReplacement):
     """KNN: the distance to the nearest training rows.
 
     Attributes
@@ -92,22 +92,12 @@ class NeighbourDistance:
     distance: Distance
     typical: FloatArray
 
-    @property
-    def n_features(self) -> int:
-        """Columns that the model was fitted on."""
-        return int(self.sample.shape[1])
-
     def anomaly_score(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
         """Scores (n,), higher = more anomalous."""
         distances, _ = nearest(points_of(X, self.n_features), self.sample, self.n_neighbors, threads)
         if self.distance == "largest":
             return distances[:, -1].copy()
         return mean_over_columns(distances) if self.distance == "mean" else np.asarray(np.median(distances, axis=1))
-
-    def attribution(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
-        """Contributions (n, d) that add up to the score minus that of the median row: `attribution_from`."""
-        points = points_of(X, self.n_features)
-        return attribution_from(self.typical, points, lambda rows: self.anomaly_score(rows, threads))
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The model as named arrays."""
@@ -136,7 +126,7 @@ class NeighbourDistance:
 
 
 @dataclass(frozen=True, eq=False)
-class LocalOutlierFactor:
+class LocalOutlierFactor(ExplainedByReplacement):
     """LOF: how much denser the neighbours of a row lie than the row itself.
 
     A row is compared with the training sample and never with other scored rows ("novelty" in scikit-learn).
@@ -165,31 +155,11 @@ class LocalOutlierFactor:
     density: FloatArray
     typical: FloatArray
 
-    @property
-    def n_features(self) -> int:
-        """Columns that the model was fitted on."""
-        return int(self.sample.shape[1])
-
     def anomaly_score(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
         """Scores (n,), higher = more anomalous; about 1 where a row lies as densely as its neighbours."""
         distances, positions = nearest(points_of(X, self.n_features), self.sample, self.n_neighbors, threads)
         own = 1.0 / (mean_over_columns(np.maximum(distances, self.reach[positions])) + LEAST_DENSITY)
         return mean_over_columns(self.density[positions]) / own
-
-    def attribution(self, X: npt.ArrayLike, threads: int | None = None) -> FloatArray:
-        """Contributions (n, d) that add up to the score minus that of the median row: `attribution_from`."""
-        points = points_of(X, self.n_features)
-        return attribution_from(self.typical, points, lambda rows: self.anomaly_score(rows, threads))
-
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The model as named arrays."""
-        return {
-            "sample": self.sample,
-            "n_neighbors": np.asarray(self.n_neighbors),
-            "reach": self.reach,
-            "density": self.density,
-            "typical": self.typical,
-        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
