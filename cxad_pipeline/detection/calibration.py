@@ -24,6 +24,7 @@ _TAIL_SHARE = 0.02
 _LEAST_EXCESSES = 10
 _MOST_KNOTS = 4096
 _MOST_SHAPE = 0.9
+_LEAST = float(np.finfo(np.float64).tiny)
 # Far beyond any model's scores, and so far inside the floats that sums and differences of scores stay finite.
 _LARGEST = 1e290
 _LN10 = math.log(10.0)
@@ -133,6 +134,8 @@ class Calibration:
         else:
             shape, scale = 0.0, _step(knots) / max(math.log(2 * n * tail[-1]), 1.0)
         spread = float(scores[n // 2] - scores[0]) or float(scores[-1] - scores[0]) or _step(knots)
+        # Scores may differ by less than any length that one can divide by.
+        scale, spread = max(scale, _LEAST), max(spread, _LEAST)
         keep = np.arange(joint + 1)
         if len(keep) > _MOST_KNOTS:
             keep = np.unique(np.linspace(0, joint, _MOST_KNOTS).round().astype(int))

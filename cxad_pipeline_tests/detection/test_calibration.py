@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import genpareto
 
@@ -51,6 +51,7 @@ def test_one_row_and_many_give_the_same_bits(held_out: list[float]):
 
 @settings(max_examples=200)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200), st.floats(1e-3, 1e3))
+@example([0.0, 5e-324], 1.0)
 def test_surprise_has_no_step_and_rises_strictly_beyond_all_that_was_seen(held_out: list[float], step: float):
     calibration = Calibration.fit(held_out)
     first, joint = calibration.knots[[0, -1]]
