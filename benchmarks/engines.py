@@ -9,6 +9,7 @@ All have the same number of trees of the same size on the same points. Libraries
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from cxad_pipeline.detection import IsolationForest, RandomCutForest
 Matrix = npt.NDArray[np.float64]
 
 
-class Engine:
+class Engine(ABC):
     """A forest. `share` is the part of the benchmark's rows that it is given, so that slow ones end, too."""
 
     name: ClassVar[str]
@@ -35,21 +36,21 @@ class Engine:
         self.forest: Any = None
         self.points: Any = None
 
+    @abstractmethod
     def fit(self, X: Matrix) -> None:
         """Grow the forest; MissingPeerError if the library is not installed."""
-        raise NotImplementedError
 
     def prepare(self, X: Matrix) -> None:
         """Take the points that will be scored, in the form that the library likes best."""
         self.points = X
 
+    @abstractmethod
     def score(self, threads: int) -> object:
         """Score all the points."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score_row(self, row: int) -> object:
         """Score one of the points, alone."""
-        raise NotImplementedError
 
 
 class OurForest(Engine):
