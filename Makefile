@@ -32,8 +32,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 lock: ## Write the lock files again from pyproject.toml: for development, for the image, for the benchmarks' peers
-	$(LOCK) pyproject.toml --extra pipeline --extra dev --output-file requirements.lock
-	$(LOCK) pyproject.toml --extra pipeline --constraint requirements.lock --output-file docker/requirements.lock
+	$(LOCK) pyproject.toml --extra pipeline --extra serving --extra dev --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra pipeline --extra serving --constraint requirements.lock --output-file docker/requirements.lock
+	$(LOCK) pyproject.toml --extra serving --constraint requirements.lock --output-file docker/serving.lock
 	$(LOCK) --group bench --no-deps --output-file benchmarks/requirements.lock
 	$(LOCK) --group isotree --no-deps --output-file benchmarks/isotree.lock
 

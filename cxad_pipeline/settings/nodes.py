@@ -86,3 +86,10 @@ class Node(BaseModel):
             if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
                 raise ValueError(f"{name} = {value!r}: must not be true or false; put a text in quotes")
         return given
+
+
+def without_password(address: str) -> str:
+    """An address as it is shown (`cxad config`): without user and password, which it may carry."""
+    scheme, separator, rest = address.partition("://")
+    hidden, found, place = rest.rpartition("@")
+    return f"{scheme}{separator}**********@{place}" if found and hidden else address

@@ -1,8 +1,8 @@
 """The typed tree of the configuration.
 
 Belongs here: every key that a user may set, its type, range, default and meaning; `sources` holds those that describe
-foreign exports, `models` those of the ensemble's members. Does not belong here: where the values come from (`reading`)
-and what they are used for.
+foreign exports, `models` those of the ensemble's members, `serving` those of the REST API and the store. Does not belong
+here: where the values come from (`reading`) and what they are used for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_serializer, field_validator, model_validator
 
 from cxad_pipeline.settings.models import IsolationForestModel, ModelSettings, RandomCutForestModel
-from cxad_pipeline.settings.nodes import Cron, Location, Moment, Node, Percentile, Share, Zone
+from cxad_pipeline.settings.nodes import Cron, Location, Moment, Node, Percentile, Share, Zone, without_password
+from cxad_pipeline.settings.serving import ServingSettings, StoreSettings
 from cxad_pipeline.settings.sources import ExtraColumn, Source
 
 
@@ -205,11 +206,8 @@ class MLflowSettings(Node):
     registered_model: str = Field("cx-anomaly-detector", min_length=1, description="Registered model.")
 
     @field_serializer("tracking_uri", when_used="json")
-    def _without_password(self, uri: str) -> str:
-        """What is shown (`cxad config`) has no user and password, which an address may carry."""
-        scheme, separator, rest = uri.partition("://")
-        hidden, found, place = rest.rpartition("@")
-        return f"{scheme}{separator}**********@{place}" if found and hidden else uri
+    def _public(self, uri: str) -> str:
+        return without_password(uri)
 
 
 class PortSettings(Node):
@@ -265,6 +263,8 @@ class Settings(Node):
     alerts: AlertSettings = Field(default_factory=AlertSettings, description="What is told, and where.")
     mlflow: MLflowSettings = Field(default_factory=MLflowSettings, description="Where models are kept.")
     ports: PortSettings = Field(default_factory=PortSettings, description="Ports of the user interfaces.")
+    serving: ServingSettings = Field(default_factory=ServingSettings, description="The REST API.")
+    store: StoreSettings = Field(default_factory=StoreSettings, description="The database of found anomalies.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
