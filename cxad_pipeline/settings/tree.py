@@ -1,8 +1,8 @@
 """The typed tree of the configuration.
 
 Belongs here: every key that a user may set, its type, range, default and meaning; `sources` holds those that describe
-foreign exports, `models` those of the ensemble's members, `serving` those of the REST API and the store. Does not belong
-here: where the values come from (`reading`) and what they are used for.
+foreign exports, `models` those of the ensemble's members, `serving` those of the REST API and the store. Does not
+belong here: where the values come from (`reading`) and what they are used for.
 """
 
 from __future__ import annotations
