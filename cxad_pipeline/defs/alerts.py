@@ -25,8 +25,8 @@ from cxad_pipeline.defs.metadata import OWNERS
 from cxad_pipeline.defs.partitions import scoring_windows, windows_for
 from cxad_pipeline.defs.scoring import expected_rate_of
 from cxad_pipeline.files import Folder
+from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.interactions.landing import Window
-from cxad_pipeline.interactions.sources import schema_of
 from cxad_pipeline.settings import Settings
 
 RECORDS = "alert_notifications"

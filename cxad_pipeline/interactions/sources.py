@@ -29,6 +29,7 @@ from cxad_pipeline.interactions.conversion import (
     to_metric,
     to_timestamp,
 )
+from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.interactions.schema import ID, TIMESTAMP, Column, InteractionSchema
 from cxad_pipeline.settings import ColumnMapping, Settings, Source
 
@@ -220,17 +221,6 @@ class SourceReader:
             for row in np.flatnonzero(hit):
                 reasons.setdefault(int(row), f"{rule.reason} ({rule.column} = {values[int(row)].as_py()!r})")
         return reasons
-
-
-def schema_of(settings: Settings) -> InteractionSchema:
-    """The deployment's columns."""
-    return InteractionSchema(
-        Column(
-            extra.name, extra.type, extra.meaning, extra.unit, extra.minimum, extra.maximum,
-            bad_direction=extra.bad_direction, label=extra.label,
-        )
-        for extra in settings.interactions.extra_columns
-    )  # fmt: skip
 
 
 def readers(settings: Settings) -> list[SourceReader]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from cxad_pipeline.detection.detector import Detector, FeatureSet, Member, assemble, fit_member
 from cxad_pipeline.detection.evaluation import injected_roc_auc, summarize
 from cxad_pipeline.detection.figures import held_out_figure
-from cxad_pipeline.interactions.sources import schema_of
+from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.registry import versions
 from cxad_pipeline.registry.detector_config import detector_config, expected_rate
 from cxad_pipeline.registry.promotion import Candidate, Verdict, decide

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from cxad_pipeline.files import FileStat, Folder
+from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.interactions.landing import LandedRows, Window, list_landed, read_windows
-from cxad_pipeline.interactions.sources import ConvertedBatch, RawBatch, SourceReader, readers, schema_of
+from cxad_pipeline.interactions.sources import ConvertedBatch, RawBatch, SourceReader, readers
 from cxad_pipeline.settings import Settings, Source
 
 T0 = dt.datetime(2026, 10, 12, tzinfo=dt.UTC)

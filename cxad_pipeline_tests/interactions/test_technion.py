@@ -12,8 +12,9 @@ from landing_examples import LATER
 
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions.contract import contract_violations
+from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.interactions.landing import LandedRows, list_landed, read_period
-from cxad_pipeline.interactions.sources import readers, schema_of
+from cxad_pipeline.interactions.sources import readers
 from cxad_pipeline.settings import Settings, load_settings
 
 

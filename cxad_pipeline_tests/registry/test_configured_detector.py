@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxad_pipeline.detection import Detector
-from cxad_pipeline.interactions.sources import schema_of
+from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.registry.detector_config import detector_config, expected_rate
 from cxad_pipeline.settings import load_settings
 

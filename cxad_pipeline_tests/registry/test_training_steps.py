@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from cxad_pipeline.detection import Detector
-from cxad_pipeline.interactions.sources import schema_of
+from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.registry import versions
 from cxad_pipeline.registry.detector_config import detector_config
 from cxad_pipeline.registry.tracking import RegistryError, TrainingRuns, mlflow_client
