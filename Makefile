@@ -61,15 +61,11 @@ batch-iforest: install ## Score all landed files, export the Isolation Forest al
 batch-rcf: install ## Score all landed files, export the Random Cut Forest alone
 	@$(BIN)/cxad score --model rcf
 
-up: install ## Dagster UI (3000) and MLflow UI (5000); Ctrl-C stops both
+up: install ## Dagster UI (3000), MLflow UI (5000), REST API (8000); Ctrl-C stops all
 	@$(BIN)/cxad up
 
-serve: install ## The REST API: not in this version; says what serves the champion until then
-	@echo "The REST API is not part of this version. MLflow's own server can serve the champion until then"
-	@echo "(tracking_uri and registered_model as the configuration names them under mlflow):"
-	@echo "  PATH=$(BIN):\$$PATH MLFLOW_TRACKING_URI=sqlite:///data/state/mlflow.db mlflow models serve \\"
-	@echo "    --model-uri models:/cx-anomaly-detector@champion --env-manager local --port $${API_PORT:-8000}"
-	@exit 1
+serve: install ## The REST API on port 8000 (API_PORT), docs at /docs; Ctrl-C stops it
+	@$(BIN)/cxad serve
 
 test: install ## All tests
 	@$(BIN)/pytest -n 2 --dist loadscope

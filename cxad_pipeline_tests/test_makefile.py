@@ -93,14 +93,6 @@ def test_a_changed_lock_file_is_installed_again(make_folder: Path) -> None:
     assert "--require-hashes" in _make(make_folder, "-n", "workflow").stdout
 
 
-def test_serve_says_what_is_missing_and_fails(make_folder: Path) -> None:
-    done = _make(make_folder, "serve")
-    assert done.returncode != 0
-    assert "not part of this version" in done.stdout
-    assert "models:/cx-anomaly-detector@champion" in done.stdout
-    assert "Error 1" in done.stderr
-
-
 def test_an_old_python_is_refused_with_what_to_do(make_folder: Path) -> None:
     (make_folder / ".venv" / ".installed").unlink()
     old = make_folder / "old-python"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +20,7 @@ from command_world import REPOSITORY, CommandWorld
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 # Continuous integration makes the first two (test_makefile), test_interfaces runs what the third does.
 MADE_ELSEWHERE = {"make workflow", "make test", "make up"}
+API = "http://127.0.0.1:8000"
 
 
 def _blocks(language: str) -> list[str]:
@@ -21,26 +28,74 @@ def _blocks(language: str) -> list[str]:
 
 
 def _commands() -> list[str]:
-    return [line for block in _blocks("sh") for line in block.splitlines() if line and line not in MADE_ELSEWHERE]
+    """One command a line; in a quoted text a line may go on."""
+    lines = [line for block in _blocks("sh") for line in block.replace(",\n  ", ", ").splitlines() if line]
+    return [line for line in lines if line not in MADE_ELSEWHERE]
 
 
 @pytest.mark.timeout(600)
 def test_every_command_runs(tmp_path: Path) -> None:
     world = CommandWorld(tmp_path)
     commands = _commands()
-    assert len(commands) >= 8
-    for command in commands:
-        words = shlex.split(command)
-        variables = {}
-        while "=" in words[0]:
-            name, _, value = words.pop(0).partition("=")
-            variables[name] = value
-        assert words[0] == "cxad", f"{command}: neither cxad nor one of {sorted(MADE_ELSEWHERE)}"
-        done = world.run(*words[1:], **variables)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        if "--output" in words:
-            assert (world.folder / words[words.index("--output") + 1]).stat().st_size > 0
+    assert len(commands) >= 10
+    with ExitStack() as servers:
+        port = ""
+        for command in commands:
+            words = shlex.split(command)
+            variables = {}
+            while "=" in words[0]:
+                name, _, value = words.pop(0).partition("=")
+                variables[name] = value
+            if words == ["make", "serve"]:
+                port = servers.enter_context(_serving(world))
+            elif words[0] == "curl":
+                _call(words, port)
+            else:
+                assert words[0] == "cxad", f"{command}: neither cxad nor one of {sorted(MADE_ELSEWHERE)}"
+                done = world.run(*words[1:], **variables)
+                assert done.returncode == 0, f"{command}\n{done.stderr}"
+                if "--output" in words:
+                    assert (world.folder / words[words.index("--output") + 1]).stat().st_size > 0
+    assert port, "the README does not serve"
     assert {"champion_model", "ensemble_scores"} <= _made(world)
+
+
+@contextmanager
+def _serving(world: CommandWorld) -> Iterator[str]:
+    """What `make serve` starts, on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    process = world.start("serve", API_PORT=port)
+    try:
+        deadline = time.monotonic() + 60
+        while not _ready(port):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def _ready(port: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10).status == 200)
+    except OSError:
+        return False
+
+
+def _call(words: list[str], port: str) -> None:
+    """What curl does with an address and `--json`; an answer that is no success fails."""
+    _, address, option, body = words
+    assert address.startswith(API)
+    assert option == "--json"
+    request = urllib.request.Request(
+        address.replace(API, f"http://127.0.0.1:{port}"), body.encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert json.load(answer)["scores"][0]["reasons"]
 
 
 def _made(world: CommandWorld) -> set[str]:

@@ -23,8 +23,8 @@ from cxad_pipeline.cli.terminal import (
     show,
     stop,
 )
-from cxad_pipeline.interactions.sources import SourceError
 from cxad_pipeline.settings import Settings, SettingsError, load_settings
+from cxad_pipeline.settings.serving import ROLES
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -215,12 +215,52 @@ def config(reference: bool) -> None:
 
 
 @main.command()
+def serve() -> None:
+    """Serve the champion as a REST API; Ctrl-C stops it.
+
+    Listens on serving.host and ports.api (API_PORT), loopback unless configured. It starts from the last good model on
+    disk, follows the champion in MLflow, and finishes the requests in flight when it is stopped.
+    """
+    from cxad_pipeline.cli.listening import CannotServeError
+    from cxad_pipeline.cli.serving import serve_api
+
+    settings = _settings()
+    try:
+        serve_api(settings)
+    except (CannotServeError, SettingsError) as error:
+        stop(str(error), EXIT_USAGE)
+
+
+@main.command()
+@click.option("--name", required=True, metavar="NAME", help="Who will use it; shown in logs and beside feedback.")
+@click.option(
+    "--role",
+    multiple=True,
+    required=True,
+    type=click.Choice(ROLES),
+    help="What it may do; may be given several times.",
+)
+def key(name: str, role: tuple[str, ...]) -> None:
+    """Make an API key, and the entry of the configuration that lets it in.
+
+    The key is shown this once and kept nowhere; the configuration has its SHA-256 alone.
+    """
+    from cxad_pipeline.serving.security import new_key
+
+    secret, digest = new_key()
+    click.echo(f"key (shown once): {secret}", err=True)
+    entry = {"serving": {"keys": {name: {"sha256": digest, "roles": list(role)}}}}
+    click.echo(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@main.command()
 def up() -> None:
-    """Start the Dagster UI and the MLflow UI; Ctrl-C stops both.
+    """Start the Dagster UI, the MLflow UI and the REST API; Ctrl-C stops all.
 
     Dagster's daemon runs with its UI: schedules, sensors and backfills work as long as this command does.
     """
-    from cxad_pipeline.cli.servers import CannotServeError, serve_interfaces
+    from cxad_pipeline.cli.listening import CannotServeError
+    from cxad_pipeline.cli.servers import serve_interfaces
 
     settings = _settings()
     try:
@@ -239,6 +279,7 @@ def _end(unreadable: list[str]) -> None:
 def _score_file(source: str, output: str | None, model: str, settings: Settings) -> None:
     from cxad_pipeline.cli.scoring import score_with_progress, unknown_rows
     from cxad_pipeline.detection.output import UnknownModelError
+    from cxad_pipeline.interactions.sources import SourceError
     from cxad_pipeline.registry.tracking import RegistryError
 
     name = f"anomalies_{model}_{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}.csv"
@@ -342,6 +383,7 @@ def _guarded(action: Any, *arguments: Any, **options: Any) -> Any:
     """Run an action; its failures end the command with one line each."""
     from cxad_pipeline.cli.instance import RunFailedError
     from cxad_pipeline.cli.pipeline import NothingToScoreError
+    from cxad_pipeline.interactions.sources import SourceError
 
     try:
         return action(*arguments, **options)

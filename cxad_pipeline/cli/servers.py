@@ -18,12 +18,14 @@ from pathlib import Path
 import click
 
 from cxad_pipeline.cli.instance import prepare_home
+from cxad_pipeline.cli.listening import CannotServeError, require_free
 from cxad_pipeline.cli.terminal import say
 from cxad_pipeline.registry.tracking import tracking_uri
 from cxad_pipeline.settings import Settings
 
 _HOST = "127.0.0.1"
 _WORKSPACE = "workspace.yaml"
+_PAGES = {"API": "/docs"}  # where a person begins, if not at the root
 _GRACE_SECONDS = 8  # for each of two steps: 20 s in all with what stopping takes by itself
 # Remarks that speak to the developers of the servers, not to the person who looks at them; all other warnings stay.
 _NOT_FOR_USERS = (
@@ -32,10 +34,6 @@ _NOT_FOR_USERS = (
     "starlette.middleware.wsgi is deprecated",
 )
 _PR_SET_PDEATHSIG = 1
-
-
-class CannotServeError(RuntimeError):
-    """A port is taken, or the workspace is not here; the message says what to do."""
 
 
 def interface_commands(settings: Settings) -> dict[str, list[str]]:
@@ -51,6 +49,10 @@ def interface_commands(settings: Settings) -> dict[str, list[str]]:
             *(["--default-artifact-root", settings.mlflow.artifacts] if settings.mlflow.artifacts else []),
             "--host", _HOST, "--port", str(settings.ports.mlflow), "--workers", "1",
             "--uvicorn-opts", "--log-level warning",
+        ],
+        "API": [
+            sys.executable, "-m", "uvicorn", "--factory", "cxad_pipeline.serving.app:create_app",
+            "--host", _HOST, "--port", str(settings.ports.api), "--log-level", "warning", "--no-access-log",
         ],
     }  # fmt: skip
 
@@ -68,11 +70,11 @@ def serve_interfaces(settings: Settings) -> int:
     CannotServeError
         If a port is taken, or there is no workspace in the working directory; nothing is started then.
     """
-    ports = {"Dagster": settings.ports.dagster, "MLflow": settings.ports.mlflow}
+    ports = {"Dagster": settings.ports.dagster, "MLflow": settings.ports.mlflow, "API": settings.ports.api}
     if not Path(_WORKSPACE).is_file():
         raise CannotServeError(f"no {_WORKSPACE} in {Path.cwd()}: start this in the folder of the repository")
     for name, port in ports.items():
-        _require_free(f"ports.{name.lower()}", port)
+        require_free(_HOST, port, f"ports.{name.lower()}")
     home = prepare_home(settings)
     # SIGINT, too: a shell that starts this in the background has it ignored, and children would inherit that.
     # SIGHUP: the terminal's window was closed.
@@ -85,7 +87,7 @@ def serve_interfaces(settings: Settings) -> int:
             running[name] = subprocess.Popen(
                 command, env=_environment(home), start_new_session=True, preexec_fn=_end_with_parent()
             )
-        say("starting; Ctrl-C stops both")
+        say("starting; Ctrl-C stops all")
         waiting = dict(ports)
         while True:
             for name, process in running.items():
@@ -94,7 +96,7 @@ def serve_interfaces(settings: Settings) -> int:
                     return 1
             for name, port in list(waiting.items()):
                 if _answers(port):
-                    click.echo(f"{name:<8} http://{_HOST}:{port}")
+                    click.echo(f"{name:<8} http://{_HOST}:{port}{_PAGES.get(name, '')}")
                     del waiting[name]
             time.sleep(0.5)
     except KeyboardInterrupt:
@@ -112,20 +114,9 @@ def _environment(home: Path) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven idle processes for features that we have no use for
+        "CXAD_SERVING__LOG_LEVEL": os.environ.get("CXAD_SERVING__LOG_LEVEL", "warning"),
         "PYTHONWARNINGS": ",".join([*ignored, *([given] if given else [])]),
     }
-
-
-def _require_free(key: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError as error:
-            variable = f"CXAD_{key.upper().replace('.', '__')}"
-            raise CannotServeError(
-                f"port {port} is in use: stop what listens there, or set {key} (for example {variable}={port + 1})"
-            ) from error
 
 
 def _answers(port: int) -> bool:

@@ -1,18 +1,21 @@
 """Scores as columns beside the interactions: the one table that batch scoring, files and MLflow give.
 
-Belongs here: names and order of the output columns. Does not belong here: how scores come about (`detector`).
+Belongs here: names and order of the output columns. Does not belong here: how scores come about (`detector`). A service
+that scores without tables takes its names and errors from here, so pyarrow is imported where a table is made.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from cxad_pipeline.detection.config import ENSEMBLE
 from cxad_pipeline.detection.detector import Detector, Scores
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 REASONS = 3
 
@@ -69,6 +72,8 @@ def score_table(
     UnknownModelError
         If the detector has no such model.
     """
+    import pyarrow as pa
+
     if model not in choices(detector):
         raise UnknownModelError(f"unknown model {model!r}; this detector has: {', '.join(choices(detector))}")
     names = [ENSEMBLE, *detector.member_names] if model == ENSEMBLE else [model]
@@ -95,6 +100,8 @@ def _raw(scores: Scores, name: str) -> np.ndarray:
 
 
 def _reasons(detector: Detector, table: pa.Table, rows: np.ndarray, model: str) -> list[str]:
+    import pyarrow as pa
+
     texts = [""] * table.num_rows
     if len(rows):
         explained = detector.explain(table.take(pa.array(rows)), top=REASONS)
@@ -104,13 +111,13 @@ def _reasons(detector: Detector, table: pa.Table, rows: np.ndarray, model: str) 
 
 
 def _empty(table: pa.Table, names: list[str], model: str, detector: Detector) -> pa.Table:
-    types = {f"{name}_{part}": kind for name in names for part, kind in _TYPES.items()}
+    import pyarrow as pa
+
+    parts = {"score": pa.float64(), "anomaly": pa.int8(), "threshold": pa.float64()}
+    types = {f"{name}_{part}": kind for name in names for part, kind in parts.items()}
     types |= {"severity": pa.float64(), "top_reasons": pa.string(), "model_version": pa.string()}
     names = output_columns(detector.member_names, model)
     return _with_columns(table, detector, {name: pa.array([], types[name]) for name in names})
-
-
-_TYPES = {"score": pa.float64(), "anomaly": pa.int8(), "threshold": pa.float64()}
 
 
 def _with_columns(table: pa.Table, detector: Detector, added: dict[str, pa.Array]) -> pa.Table:

@@ -90,5 +90,8 @@ class Explanations:
         KeyError
             If there is no such model.
         """
-        reasons = self.reasons if model == ENSEMBLE else self.narrator.reasons(self.shares[model], self.top)
-        return [[reason.text for reason in row] for row in reasons]
+        return [[reason.text for reason in row] for row in self.reasons_of(model)]
+
+    def reasons_of(self, model: str) -> list[list[Reason]]:
+        """The top reasons by row, of the ensemble or of one model; KeyError if there is no such model."""
+        return self.reasons if model == ENSEMBLE else self.narrator.reasons(self.shares[model], self.top)

@@ -6,7 +6,7 @@ Belongs here: registering, moving aliases, loading. Does not belong here: whethe
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,35 @@ class RegisteredDetector:
     def label(self) -> str:
         """What is written beside scores: `v3`."""
         return f"v{self.version}"
+
+
+@dataclass(frozen=True)
+class FetchedVersion:
+    """A registered version whose files lie in a local folder.
+
+    Attributes
+    ----------
+    folder
+        What `Detector.load` reads, if it is a detector.
+    version, run_id
+        Its number, and the MLflow run that registered it.
+    source
+        Where the files came from.
+    """
+
+    folder: Path
+    version: str
+    run_id: str
+    source: str
+
+    def unreadable(self, settings: Settings, error: Exception) -> RegistryError:
+        """The error that says which version can't be read, and why."""
+        # MLflow's words run over several lines; the folder of the copy means nothing to a reader.
+        what = " ".join(str(error).replace(f"{self.folder}/", "").split())
+        return RegistryError(
+            f"version {self.version} of {settings.mlflow.registered_model} is registered, but its artifacts at "
+            f"{self.source} can't be read ({what}); check mlflow.artifacts, or train again"
+        )
 
 
 def register(detector: Detector, settings: Settings, *, example: pd.DataFrame) -> str:
@@ -95,31 +124,49 @@ def load(settings: Settings, alias_or_version: str = CHAMPION) -> RegisteredDete
     RegistryError
         If there is no such version; the message says how to make one.
     """
+    with tempfile.TemporaryDirectory() as scratch:
+        fetched = fetch(settings, alias_or_version, Path(scratch))
+        try:
+            detector = Detector.load(fetched.folder)
+        except DetectorFormatError as error:
+            raise fetched.unreadable(settings, error) from error
+    return RegisteredDetector(detector, fetched.version, fetched.run_id)
+
+
+def fetch(settings: Settings, alias_or_version: str, into: Path) -> FetchedVersion:
+    """Copy a registered version's files from the artifact store to a local folder; nothing of them is read yet.
+
+    Raises
+    ------
+    RegistryError
+        If there is no such version, or its files can't be had.
+    """
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     entry = find(settings, alias_or_version)
     if entry is None:
-        raise RegistryError(
-            f"no {alias_or_version} of {settings.mlflow.registered_model} in MLflow "
-            f"({public_uri(settings.mlflow.tracking_uri)}): train one first, with `cxad train` or the training job "
-            "in Dagster"
-        )
+        raise RegistryError(no_version(settings, alias_or_version))
     # The address of the logged model itself: `models:/` is resolved by MLflow's global registry, not by this client.
     source = str(entry.source)
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            logged = mlflow_client(settings).get_logged_model(source.removeprefix("models:/"))
-            source = f"{logged.artifact_location.rstrip('/')}/artifacts/{_DETECTOR}"
-            folder = download_artifacts(artifact_uri=source, dst_path=scratch, tracking_uri=tracking_uri(settings))
-            detector = Detector.load(Path(folder))
-        except (MlflowException, OSError, DetectorFormatError) as error:
-            what = " ".join(str(error).replace(f"{scratch}/", "").split())  # MLflow's words run over several lines
-            raise RegistryError(
-                f"version {entry.version} of {settings.mlflow.registered_model} is registered, but its artifacts at "
-                f"{source} can't be read ({what}); check mlflow.artifacts, or train again"
-            ) from error
-    return RegisteredDetector(detector, str(entry.version), str(entry.run_id))
+    fetched = FetchedVersion(into, str(entry.version), str(entry.run_id), source)
+    try:
+        logged = mlflow_client(settings).get_logged_model(source.removeprefix("models:/"))
+        source = f"{logged.artifact_location.rstrip('/')}/artifacts/{_DETECTOR}"
+        fetched = replace(fetched, source=source)
+        folder = download_artifacts(artifact_uri=source, dst_path=str(into), tracking_uri=tracking_uri(settings))
+    except (MlflowException, OSError) as error:
+        raise fetched.unreadable(settings, error) from error
+    return replace(fetched, folder=Path(folder))
+
+
+def no_version(settings: Settings, alias_or_version: str) -> str:
+    """What to tell where a version is asked for that is not there."""
+    return (
+        f"no {alias_or_version} of {settings.mlflow.registered_model} in MLflow "
+        f"({public_uri(settings.mlflow.tracking_uri)}): train one first, with `cxad train` or the training job "
+        "in Dagster"
+    )
 
 
 def find(settings: Settings, alias_or_version: str) -> Any | None:

@@ -7,6 +7,7 @@ Belongs here: the form that every kind of body is read into. Does not belong her
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +68,9 @@ class TooManyRecordsError(ValueError):
 
 MOST_FAULTS = 20
 
+MOST_IGNORED, LONGEST_IGNORED = 100, 100
+"""How many unknown fields are counted, and how long their names may be, so that a caller cannot fill the memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -84,7 +88,8 @@ class Batch:
         Start of the contact by row as microseconds since 1970 UTC, (n,) int64. A function, since few requests need
         them; call `seconds` or `moment`.
     ignored
-        By field that the schema does not know, in how many records it stood.
+        By field that the schema does not know, in how many records it stood; the first `MOST_IGNORED` of them, without
+        names longer than `LONGEST_IGNORED` characters.
     """
 
     ids: Sequence[str]
@@ -92,6 +97,9 @@ class Batch:
     texts: Mapping[str, Sequence[str | None]]
     moments: Callable[[], npt.NDArray[np.int64]]
     ignored: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "moments", functools.cache(self.moments))  # every anomaly of the batch asks for them
 
     @property
     def n_rows(self) -> int:
@@ -109,7 +117,10 @@ class Batch:
             values = self.numbers.get(name)
             table[name] = np.full(self.n_rows, np.nan) if values is None else values
         for name in config.category_inputs:
-            table[name] = self.texts.get(name) or [None] * self.n_rows
+            # Objects: numpy's own texts lose a NUL at their end, and one long text would make all of them as long.
+            numbers = self.numbers.get(name)  # a count such as transfers may be taken as a category
+            texts = self.texts.get(name) or [None] * self.n_rows
+            table[name] = np.array(texts, dtype=object) if numbers is None else numbers
         if config.timestamp is not None:
             table[config.timestamp] = self.seconds()
         return table
@@ -126,14 +137,24 @@ class Batch:
 
     def interaction(self, row: int) -> dict[str, Any]:
         """One record as plain JSON: the columns that it has, the time in UTC."""
-        record: dict[str, Any] = {ID: self.ids[row], TIMESTAMP: iso(int(self.moments()[row]))}
+        return self.interactions([row])[0]
+
+    def interactions(self, chosen: Sequence[int]) -> list[dict[str, Any]]:
+        """Some records as `interaction` gives them, in the order given."""
+        index = np.asarray(chosen, dtype=np.int64)
+        records: list[dict[str, Any]] = [
+            {ID: self.ids[row], TIMESTAMP: iso(moment)}
+            for row, moment in zip(chosen, self.moments()[index].tolist(), strict=True)
+        ]
         for name, values in self.numbers.items():
-            if not np.isnan(values[row]):
-                record[name] = float(values[row])
+            for record, value in zip(records, values[index].tolist(), strict=True):
+                if value == value:  # not NaN
+                    record[name] = value
         for name, texts in self.texts.items():
-            if texts[row] is not None:
-                record[name] = texts[row]
-        return record
+            for record, row in zip(records, chosen, strict=True):
+                if texts[row] is not None:
+                    record[name] = texts[row]
+        return records
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

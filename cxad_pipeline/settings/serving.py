@@ -6,13 +6,14 @@ are used for (`serving`, `store`).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_serializer
 
 from cxad_pipeline.settings.nodes import Node, without_password
 
 Role = Literal["score", "read", "reviewer", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class ApiKey(Node):
@@ -72,6 +73,9 @@ class ServingSettings(Node):
         268_435_456,
         ge=1,
         description="Most bytes of anomalies that wait for the store; beyond it they are counted as lost.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe lines of the log; at info, one for each request."
     )
     shutdown_seconds: int = Field(20, ge=1, description="How long requests in flight may take to end when it stops.")
 

@@ -5,7 +5,9 @@ Belongs here: the keys and what they hold. Does not belong here: tables (`tables
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict  # which Pydantic wants before Python 3.12
 
 
 class AnomalyRecord(TypedDict):

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> CommandWorld:
 
 
 def test_the_commands_are_those_that_were_promised(folder: CommandWorld) -> None:
-    assert COMMANDS == ["config", "evaluate", "score", "simulate", "train", "up", "workflow"]
+    assert COMMANDS == ["config", "evaluate", "key", "score", "serve", "simulate", "train", "up", "workflow"]
     listed = folder.run("-h").stdout
     for name in COMMANDS:
         (line,) = [line for line in listed.splitlines() if re.match(rf"  {name} +\S", line)]

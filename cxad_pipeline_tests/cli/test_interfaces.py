@@ -1,4 +1,4 @@
-"""`cxad up`: both user interfaces answer over the same state, and one signal leaves nothing behind."""
+"""`cxad up`: all user interfaces answer over the same state, and one signal leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -21,10 +22,12 @@ ASSETS = """{assetNodes {assetKey {path} assetMaterializations(limit: 1) {runId}
 
 
 def _free_ports() -> dict[str, str]:
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return {"CXAD_PORTS__DAGSTER": str(one.getsockname()[1]), "CXAD_PORTS__MLFLOW": str(two.getsockname()[1])}
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(3)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        names = ("CXAD_PORTS__DAGSTER", "CXAD_PORTS__MLFLOW", "CXAD_PORTS__API")
+        return {name: str(probe.getsockname()[1]) for name, probe in zip(names, probes, strict=True)}
 
 
 def _get(port: str, path: str, body: object = None) -> bytes:
@@ -79,13 +82,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> CommandWorld:
 
 
 @pytest.mark.timeout(300)
-def test_both_interfaces_show_the_state_and_one_interrupt_stops_all(trained: CommandWorld) -> None:
+def test_all_interfaces_show_the_state_and_one_interrupt_stops_all(trained: CommandWorld) -> None:
     ports = _free_ports()
-    dagster, mlflow = ports["CXAD_PORTS__DAGSTER"], ports["CXAD_PORTS__MLFLOW"]
+    dagster, mlflow, api = (ports[f"CXAD_PORTS__{name}"] for name in ("DAGSTER", "MLFLOW", "API"))
     process = trained.start("up", **ports, ENABLE_SCHEDULER="false")
     try:
         announced = _announced(process)
-        assert announced == {f"Dagster  http://127.0.0.1:{dagster}", f"MLflow   http://127.0.0.1:{mlflow}"}
+        assert announced == {
+            f"Dagster  http://127.0.0.1:{dagster}",
+            f"MLflow   http://127.0.0.1:{mlflow}",
+            f"API      http://127.0.0.1:{api}/docs",
+        }
+        assert b"swagger-ui" in _get(api, "/docs")
+        assert _until(lambda: _ask(api, "/health"))["models"] == ["iforest", "rcf"]
         assert _get(dagster, "/server_info")  # at once: an address that is shown can be opened
         assert _get(mlflow, "/version")
         answer = _until(lambda: _settled(_ask(dagster, "/graphql", {"query": ASSETS})))
@@ -104,7 +113,7 @@ def test_both_interfaces_show_the_state_and_one_interrupt_stops_all(trained: Com
         listed = _ask(mlflow, f"/api/2.0/mlflow/artifacts/list?run_id={parent}&path=figures")
         assert any(file["path"].endswith("score_distribution.png") for file in listed["files"])
         below = _children(process.pid)
-        assert len(below) >= 4  # webserver, daemon, code server, MLflow
+        assert len(below) >= 4  # webserver, daemon, code server, MLflow, API
         asked = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -131,7 +140,7 @@ def test_the_daemon_scores_a_file_that_lands_and_backfills_windows(trained: Comm
     process = trained.start("up", **ports, CXAD_LANDING__SETTLE_SECONDS="0")
     landed = trained.folder / "data/input/inference/late.csv"
     try:
-        assert len(_announced(process)) == 2
+        assert len(_announced(process)) == 3
         rows = [f"late-{hour},2026-11-02T{hour:02}:30:00Z,300" for hour in range(0, 12, 2)]
         landed.write_text("\n".join(["interaction_id,timestamp,aht_seconds", *rows]) + "\n")
         windows = ["2026-10-12-0000", "2026-10-12-0600", "2026-10-12-1800"]
@@ -167,12 +176,12 @@ def _finished(answer: dict[str, Any]) -> dict[str, list[tuple[str, str]]] | None
 
 
 def _announced(process: subprocess.Popen[str]) -> set[str]:
-    """The addresses that the command shows, as soon as it has shown both."""
+    """The addresses that the command shows, as soon as it has shown all."""
     assert process.stdout is not None
     shown: set[str] = set()
-    while len(shown) < 2:
+    while len(shown) < 3:
         line = process.stdout.readline()
-        assert line, "it ended before both answered"
+        assert line, "it ended before all answered"
         if "http://127.0.0.1" in line:
             shown.add(line.strip())
     return shown
@@ -193,7 +202,7 @@ def test_nothing_is_left_when_the_command_is_killed_outright(trained: CommandWor
     ports = _free_ports()
     process = trained.start("up", **ports, ENABLE_SCHEDULER="false")
     try:
-        assert len(_announced(process)) == 2
+        assert len(_announced(process)) == 3
         below = _children(process.pid)
         process.kill()
         process.wait(10)
@@ -202,7 +211,7 @@ def test_nothing_is_left_when_the_command_is_killed_outright(trained: CommandWor
         _kill(process)
 
 
-@pytest.mark.parametrize("key", ["dagster", "mlflow"])
+@pytest.mark.parametrize("key", ["dagster", "mlflow", "api"])
 def test_a_port_in_use_is_named_with_its_key(trained: CommandWorld, key: str) -> None:
     ports = _free_ports()
     variable = f"CXAD_PORTS__{key.upper()}"

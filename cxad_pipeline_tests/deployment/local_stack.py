@@ -1,8 +1,8 @@
 """The services of docker-compose.yml as processes of this machine.
 
-Each of our services runs with its own command and with the environment that Compose and the image would give it, and
+Each of our services runs with its own command and with the environment that Compose and its image would give it, and
 nothing of this machine's environment beside it. Only addresses change: `postgres:5432` becomes 127.0.0.1 and a free
-port, `/opt/dagster` a temporary folder.
+port, `/opt/dagster` and `/var/lib/cxad` temporary folders.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ class LocalStack:
         """`addresses`: `service:port` of Compose -> host and port here."""
         self._addresses = addresses
         self.folder, self.app, self.home = folder, folder / "app", folder / "opt/dagster"
-        self.logs = folder / "logs"
-        for made in (self.app, self.home, self.logs):
+        self.logs, self._volume = folder / "logs", folder / "volume"
+        for made in (self.app, self.home, self.logs, self._volume):
             made.mkdir(parents=True)
         self.compose = services(root / "docker-compose.yml", env_file(root / ".env.example") | given)
-        instructions = dockerfile(root / "docker/Dockerfile")
-        self._image = image_environment(instructions)
-        for sources, target in copies(instructions, stage=max(each.stage for each in instructions)):
-            for source in sources:
-                into = folder / target.lstrip("/") if target.startswith("/") else self.app / target
-                if (root / source).is_dir():
-                    shutil.copytree(root / source, into)
-                else:
-                    shutil.copy(root / source, into)
+        self._images: dict[str, dict[str, str]] = {}
+        for file in sorted({service["build"]["dockerfile"] for service in self.compose.values() if "build" in service}):
+            instructions = dockerfile(root / file)
+            self._images[file] = image_environment(instructions)
+            for sources, target in copies(instructions, stage=max(each.stage for each in instructions)):
+                for source in sources:
+                    into = folder / target.lstrip("/") if target.startswith("/") else self.app / target
+                    if (root / source).is_dir():
+                        shutil.copytree(root / source, into, dirs_exist_ok=True)
+                    else:
+                        shutil.copy(root / source, into)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def port(self, name: str) -> int:
@@ -52,7 +54,8 @@ class LocalStack:
 
     def environment(self, service: str) -> dict[str, str]:
         """Of a service, with the addresses of this machine; compiled kernels are taken from the checkout."""
-        image = {name: self._here(value) for name, value in self._image.items() if name != "NUMBA_CACHE_DIR"}
+        built = self._images[self.compose[service]["build"]["dockerfile"]]
+        image = {name: self._here(value) for name, value in built.items() if name != "NUMBA_CACHE_DIR"}
         base = {"PATH": f"{_SCRIPTS}{os.pathsep}/usr/bin{os.pathsep}/bin", "HOME": str(self.folder), "LANG": "C.UTF-8"}
         own = {name: self._here(value) for name, value in self.compose[service]["environment"].items()}
         return image | base | own
@@ -125,7 +128,8 @@ class LocalStack:
                     continue
 
     def _here(self, value: Any) -> str:
-        text = str(value).replace("/opt/dagster", str(self.home))
+        text = str(value).replace("/opt/dagster", str(self.home)).replace("/var/lib/cxad", str(self._volume))
+        text = "127.0.0.1" if text == "0.0.0.0" else text
         for name, (host, port) in self._addresses.items():
             service, _, inside = name.partition(":")
             if text == service:

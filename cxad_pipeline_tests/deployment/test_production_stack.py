@@ -22,6 +22,8 @@ from postgres_server import PasswordPostgres
 from s3_server import S3Server, _free_ports
 
 from cxad_pipeline.definitions import build_definitions
+from cxad_pipeline.interactions.schema import InteractionSchema
+from cxad_pipeline.serving.security import new_key
 from cxad_pipeline.settings import Settings
 
 _BUCKET = "cxad-test"
@@ -39,7 +41,10 @@ class Production:
             "SLACK_WEBHOOK_URL": f"http://127.0.0.1:9/services/{secrets.token_hex(8)}",
         }
         self.tracking_password = secrets.token_hex(8)
+        self.api_key, digest = new_key()
+        self.secrets["API key"] = self.api_key
         given = self.secrets | {
+            "API_KEYS": json.dumps({"desk": {"sha256": digest, "roles": ["score", "read"]}}),
             "AWS_ACCESS_KEY_ID": s3.environment["AWS_ACCESS_KEY_ID"],
             "S3_BUCKET": _BUCKET,
             "ENABLE_SCHEDULER": "false",
@@ -84,10 +89,15 @@ class Production:
         assert "errors" not in answer, answer
         return answer["data"]
 
+    def api(self, path: str, body: Any = None) -> Any:
+        """The REST API, with the key of a caller that may score and read."""
+        url = f"http://127.0.0.1:{self.stack.port('api:8000')}{path}"
+        return _answer(url, body, {"Authorization": f"Bearer {self.api_key}"})
+
     def database_rows(self) -> list[str]:
-        """Every row of every table that Dagster and MLflow keep, as text."""
+        """Every row of every table that Dagster, MLflow and the API keep, as text."""
         rows = []
-        for database in ("dagster", "mlflow"):
+        for database in ("dagster", "mlflow", "cxad"):
             connection = self.postgres.connect(database)
             cursor = connection.cursor()
             cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
@@ -110,6 +120,7 @@ def production(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) ->
             for statement in (root / "docker/create_databases.sql").read_text().split(";"):
                 if statement.strip():
                     connection.cursor().execute(statement)
+            connection.cursor().execute("CREATE DATABASE cxad")  # as PostgreSQL's image does: named as its user
             connection.close()
             for service in ("mlflow", "dagster-code"):
                 stack.start(service)
@@ -125,7 +136,7 @@ def production(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) ->
             stack.wait("dagster-code")
             for service in ("dagster-webserver", "dagster-daemon"):
                 stack.start(service)
-            stack.wait("api", "/ping")
+            stack.wait("api", "/readyz")
             stack.wait("dagster-webserver", "/server_info")
             yield made
         finally:
@@ -166,17 +177,30 @@ def test_the_api_gives_the_scores_of_the_command_line(production: Production, tm
     source = f"s3://{_BUCKET}/input/inference/mock_inference.csv"
     result = production.cxad("score", "--input", source, "--output", str(output))
     assert result.returncode == 0, result.stdout
-    expected = pq.read_table(output).slice(0, 20)
-    assert expected.num_rows == 20
-    columns = Settings().features.numeric + Settings().features.categorical
-    rows = [[row[name] for name in columns] for row in expected.select(columns).to_pylist()]
-    rows = [[float(v) if isinstance(v, int) else v for v in row] for row in rows]
-    url = f"http://127.0.0.1:{production.stack.port('api:8000')}/invocations"
-    answer = _answer(url, {"dataframe_split": {"columns": columns, "data": rows}}, {})["predictions"]
-    for name in ("ensemble_score", "iforest_score", "rcf_score", "severity"):
-        np.testing.assert_allclose([row[name] for row in answer], expected[name].to_numpy(), rtol=0, atol=1e-9)
-    assert [row["ensemble_anomaly"] for row in answer] == expected["ensemble_anomaly"].to_pylist()
-    assert len({row["ensemble_score"] for row in answer}) > 10
+    expected = pq.read_table(output)
+    inputs = [name for name in InteractionSchema().names if name in expected.column_names]
+    rows = expected.select(inputs).to_pylist()
+    rows = [row | {"timestamp": row["timestamp"].isoformat()} for row in rows]
+    answer = production.api("/score?model=ensemble", rows)
+    for name in ("ensemble", "iforest", "rcf"):
+        scores = [entry["scores"][name] for entry in answer["scores"]]
+        np.testing.assert_array_equal(scores, expected[f"{name}_score"].to_numpy())
+        flags = [entry["is_anomaly"][name] for entry in answer["scores"]]
+        assert flags == expected[f"{name}_anomaly"].to_pylist()
+    assert answer["model_version"] == "v1"
+    assert answer["anomalies_detected"] > 0
+    # What it found is in PostgreSQL a moment later.
+    found = {entry["interaction_id"] for entry in answer["scores"] if entry["is_anomaly"]["ensemble"]}
+    path = "/api/anomalies?limit=500"
+    _until(lambda: found <= {each["interaction_id"] for each in production.api(path)["anomalies"]})
+
+
+def test_the_api_asks_for_a_key(production: Production) -> None:
+    url = f"http://127.0.0.1:{production.stack.port('api:8000')}/score"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        _answer(url, [], {})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        production.api("/reload", {})
 
 
 def test_the_webserver_lists_our_assets_and_the_daemon_runs_a_queued_job(production: Production) -> None:
@@ -237,6 +261,7 @@ def test_no_secret_is_in_a_log_an_event_a_run_or_a_stored_file(production: Produ
     files = production.objects()
     assert any("STEP_FAILURE" in row for row in rows)
     assert any("cxad.training_id" in row for row in rows)
+    assert any(row.startswith("cxad.anomalies") for row in rows)
     for name, secret in hidden.items():
         assert [path for path, text in logs.items() if secret in text] == [], name
         assert [row.split(":")[0] for row in rows if secret in row or json.dumps(secret)[1:-1] in row] == [], name

@@ -1,0 +1,101 @@
+"""The service as an ASGI app.
+
+Belongs here: putting routes, the middleware and error handlers together; the head of the OpenAPI document; the pages of
+`/docs`. Does not belong here: what a route does (`routes_*`), what the service is made of (`service`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from cxad_pipeline import __version__
+from cxad_pipeline.serving import problems
+from cxad_pipeline.serving.front import Front
+from cxad_pipeline.serving.request_log import configure_logging
+from cxad_pipeline.serving.routes_review import review_routes
+from cxad_pipeline.serving.routes_scoring import scoring_routes
+from cxad_pipeline.serving.routes_status import status_routes
+from cxad_pipeline.serving.routes_stream import stream_routes
+from cxad_pipeline.serving.service import Service
+from cxad_pipeline.settings import Settings, load_settings
+
+TITLE = "CX Anomaly Detector"
+_DESCRIPTION = """\
+Scores interactions of a contact centre, without labels: which are unusual, and why. Higher = more anomalous.
+
+Errors are problem details (RFC 9457). A key goes into the header `Authorization: Bearer ...`; a service that listens on
+its own machine alone and has no keys asks for none.
+"""
+_ASSETS = "/docs-assets"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the app of one worker; `uvicorn --factory cxad_pipeline.serving.app:create_app` calls this.
+
+    Parameters
+    ----------
+    settings
+        The configuration; read from file and environment unless given.
+
+    Raises
+    ------
+    SettingsError
+        If the configuration can't be used.
+    """
+    settings = settings or load_settings()
+    configure_logging(settings.serving.log_level)
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title=TITLE,
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    app.state.service = service
+    read, review = service.keyring.require("read"), service.keyring.require("reviewer")
+    for routes in (
+        status_routes(service),
+        scoring_routes(service),
+        stream_routes(service.stream, read=read),
+        review_routes(lambda: service.store, read=read, review=review),
+        _docs(),
+    ):
+        app.include_router(routes)
+    # Swagger UI from a package: the page works without the internet, and the browser loads nothing from elsewhere.
+    app.mount(_ASSETS, StaticFiles(directory=str(files("fastapi_swagger.resources"))), name="docs-assets")
+    problems.install(app)
+    app.add_middleware(Front, serving=settings.serving, keyring=service.keyring, metrics=service.metrics)
+    return app
+
+
+def _docs() -> APIRouter:
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/docs")
+    async def docs() -> HTMLResponse:
+        """Swagger UI."""
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=TITLE,
+            swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{_ASSETS}/favicon-32x32.png",
+        )
+
+    return routes

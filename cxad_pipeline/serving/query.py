@@ -1,0 +1,21 @@
+"""Types of query parameters.
+
+Belongs here: forms that several routes take. Does not belong here: what they mean.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+
+def _strict_flag(given: object) -> object:
+    # Pydantic takes "1", "on" and "yes" as well, which the OpenAPI schema does not say.
+    if isinstance(given, str) and given not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return given
+
+
+Flag = Annotated[bool, BeforeValidator(_strict_flag)]
+"""`true` or `false`, and nothing else."""

@@ -1,0 +1,177 @@
+"""POST /score: interactions in, scores out.
+
+Belongs here: the order of the steps, and which of them run beside the event loop. Does not belong here: reading a body
+(`bodies`), scoring (`scoring`), writing an answer (`answers`).
+"""
+
+import asyncio
+import datetime as dt
+import time
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from cxad_pipeline.interactions.record import record_json_schema
+from cxad_pipeline.serving import answers
+from cxad_pipeline.serving.answer_schema import ScoreAnswer
+from cxad_pipeline.serving.batch import Batch, BodyError, TooManyRecordsError
+from cxad_pipeline.serving.bodies import ARROW, JSON, MEDIA_TYPES, NDJSON, UnsupportedMediaTypeError, kind_of
+from cxad_pipeline.serving.problems import ProblemError, problems
+from cxad_pipeline.serving.query import Flag
+from cxad_pipeline.serving.request_log import note
+from cxad_pipeline.serving.scoring import Answer, anomaly_records, choices, live_event, score
+from cxad_pipeline.serving.service import Service
+from cxad_pipeline.serving.snapshot import Snapshot
+from cxad_pipeline.store.records import AnomalyRecord
+
+# A body of so few bytes, some hundred interactions, takes a millisecond; a thread would cost a fifth of it.
+_BESIDE_THE_LOOP = 24_000
+
+NO_MODEL = (
+    "No model is loaded: there is no copy on disk, and none came from MLflow yet; /health says why. Train one "
+    "(`cxad train`), or wait."
+)
+_PROBLEMS = {
+    400: "An unknown model; the allowed ones are listed.",
+    408: "The body did not arrive in time.",
+    413: "More records or bytes than one request may have.",
+    415: "A body that is neither JSON, NDJSON nor an Arrow IPC stream.",
+    422: "A bad body: every fault with record and field. Nothing was scored.",
+    429: "Too many requests; Retry-After says when to come back.",
+    503: "No model is loaded, or too many requests are in flight; Retry-After says when to come back.",
+}
+_OTHER_KINDS = {
+    NDJSON: {"schema": {"type": "string", "description": "One entry a line, with model_version."}},
+    ARROW: {
+        "schema": {
+            "type": "string",
+            "format": "binary",
+            "description": "interaction_id and, by model, `<name>_score` and `<name>_anomaly`, as in batch scoring; "
+            "totals and version in the schema's metadata.",
+        }
+    },
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """What came of one body, the answer's bytes included."""
+
+    batch: Batch
+    answer: Answer
+    records: list[AnomalyRecord]
+    content: bytes
+    scored_at: dt.datetime
+
+
+def scoring_routes(service: Service) -> APIRouter:
+    """The route, for one service."""
+    routes = APIRouter(tags=["Scoring"])
+
+    @routes.post(
+        "/score",
+        summary="Score interactions",
+        response_model=ScoreAnswer,
+        responses={200: {"content": _OTHER_KINDS}, **problems(_PROBLEMS)},
+        dependencies=[Depends(service.keyring.require("score"))],
+        openapi_extra={"requestBody": _request_body(service)},
+    )
+    async def score_interactions(
+        request: Request,
+        model: Annotated[
+            str,
+            Query(
+                description="`both`: every model, flagged where any flags; `ensemble`: the ensemble, too; or the name "
+                "of one model.",
+                json_schema_extra={"enum": ["both", "ensemble", *service.settings.model_names]},
+            ),
+        ] = "both",
+        explain: Annotated[Flag, Query(description="Add severity, reasons and typical ranges.")] = False,
+    ) -> Response:
+        """Score interactions with the champion.
+
+        The answer is of the body's kind: JSON, NDJSON with a line for each interaction, or an Arrow IPC stream.
+        """
+        started = time.perf_counter()
+        media_type = request.headers.get("content-type", JSON)
+        try:
+            kind = kind_of(media_type)
+        except UnsupportedMediaTypeError as error:
+            raise ProblemError(415, str(error), headers={"Accept-Post": ", ".join(MEDIA_TYPES)}) from error
+        snapshot = service.models.current
+        if snapshot is None:
+            raise ProblemError(503, NO_MODEL, headers={"Retry-After": "5"})
+        allowed = choices(snapshot.detector)
+        if model not in allowed:
+            raise ProblemError(400, f"unknown model {model[:60]!r}; allowed: {', '.join(allowed)}")
+        body = await request.body()
+
+        def work() -> _Scored:
+            return _scored(service, snapshot, body, kind, model, explain, started)
+
+        try:
+            if len(body) <= _BESIDE_THE_LOOP:
+                scored = work()
+            else:
+                scored = await asyncio.get_running_loop().run_in_executor(service.scoring_threads, work)
+        except BodyError as error:
+            faults = [asdict(fault) for fault in error.faults]
+            raise ProblemError(422, str(error), faults=faults, n_faults=error.n_faults) from error
+        except TooManyRecordsError as error:
+            raise ProblemError(413, str(error)) from error
+        # Before the answer: what a caller has been told of is not lost when this process is killed.
+        service.spool.append(scored.records)
+        _publish(service, scored)
+        _count(service, request, scored)
+        return Response(scored.content, media_type=kind, headers={"X-Model-Version": scored.answer.label})
+
+    return routes
+
+
+def _scored(
+    service: Service, snapshot: Snapshot, body: bytes, kind: str, model: str, explain: bool, started: float
+) -> _Scored:
+    """Everything that may run beside the event loop."""
+    batch = service.bodies.read(body, kind)
+    answer = score(snapshot, batch, model, explain)
+    scored_at = dt.datetime.now(dt.UTC)
+    records = anomaly_records(snapshot, batch, answer, scored_at)
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    if kind == NDJSON:
+        content = answers.to_ndjson(answer)
+    elif kind == ARROW:
+        content = answers.to_arrow(answer, elapsed_ms)
+    else:
+        content = answers.to_json(answer, elapsed_ms)
+    return _Scored(batch, answer, records, content, scored_at)
+
+
+def _publish(service: Service, scored: _Scored) -> None:
+    chosen = service.stream.choose(scored.answer.decisive)
+    if not chosen:
+        return
+    found = dict(zip(np.flatnonzero(scored.answer.decisive).tolist(), scored.records, strict=True))
+    service.stream.publish(
+        [live_event(scored.batch, scored.answer, row, found.get(row), scored.scored_at) for row in chosen]
+    )
+
+
+def _count(service: Service, request: Request, scored: _Scored) -> None:
+    answer, n_rows = scored.answer, scored.batch.n_rows
+    flagged = {name: int(np.count_nonzero(flags)) for name, flags in answer.flags.items()}
+    service.metrics.scored(n_rows, flagged, scored.batch.ignored, answer.unknown_categories)
+    note(request, records=n_rows, anomalies=answer.n_anomalies, model_version=answer.label)
+
+
+def _request_body(service: Service) -> dict[str, Any]:
+    """The bodies as OpenAPI shows them, from the one schema."""
+    records = record_json_schema(service.schema)
+    array = {"type": "array", "items": records, "maxItems": service.settings.serving.max_records}
+    line = {"type": "string", "description": "One interaction a line, each a JSON object as in the array."}
+    stream = {"type": "string", "format": "binary", "description": "A table with these columns, not compressed."}
+    return {
+        "required": True,
+        "content": {JSON: {"schema": array}, NDJSON: {"schema": line}, ARROW: {"schema": stream}},
+    }

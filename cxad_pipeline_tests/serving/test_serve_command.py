@@ -1,0 +1,284 @@
+"""`cxad serve` as a user runs it: one process or several, started, used, stopped, killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+from model_store_world import RegistryWorld, _migrated_database, _mlflow_environment_as_before, registry_world
+from service_world import PATIENCE, RunningService, ServiceWorld, until, unused_port
+from serving_examples import fitted_detector, interactions, json_body
+
+from cxad_pipeline.serving.security import new_key
+
+__all__ = ["_migrated_database", "_mlflow_environment_as_before", "registry_world"]  # fixtures
+
+FORBIDDEN = ("dagster", "sklearn", "pandas", "pandera", "mlflow", "pyarrow", "sqlalchemy", "alembic", "rrcf")
+RECORD = {"timestamp": "2026-03-02T09:30:00Z", "channel": "voice", "language": "en", "queue": "billing"}
+UNUSUAL = {"csat": 1, "ies": 3, "complaints": 9, "aht_seconds": 9_000, "hold_time_seconds": 4_000, "transfers": 9}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> ServiceWorld:
+    made = ServiceWorld(tmp_path)
+    made.place_model()
+    return made
+
+
+def _post(service: RunningService, content: bytes, path: str = "/score", **headers: str) -> httpx2.Response:
+    return service.client.post(path, content=content, headers={"Content-Type": "application/json"} | headers)
+
+
+def _stored(service: RunningService) -> list[str]:
+    """Ids of all anomalies in the store, as the API gives them page by page."""
+    found: list[str] = []
+    page: dict[str, Any] = {"next": ""}
+    while page["next"] is not None:
+        cursor = {"cursor": page["next"]} if page["next"] else {}
+        page = service.client.get("/api/anomalies", params={"limit": 500, **cursor}).json()
+        found += [each["interaction_id"] for each in page["anomalies"]]
+    return found
+
+
+def test_it_scores_says_where_it_listens_and_ends_with_status_0(world: ServiceWorld) -> None:
+    with world.running() as service:
+        answer = _post(service, json_body(interactions(200)))
+        assert answer.status_code == 200
+        assert answer.json()["total_records"] == 200
+        assert answer.headers["X-Model-Version"] == answer.json()["model_version"] == "v3"
+    assert service.process.returncode == 0
+    first, *lines = service.log.splitlines()
+    assert first == f"REST API {service.url}  (docs: {service.url}/docs)"
+    logged = [json.loads(line) for line in lines]
+    (request,) = [line for line in logged if line["event"] == "request" and line["route"] == "/score"]
+    assert (request["records"], request["model_version"]) == (200, "v3")
+    assert request["request_id"] == answer.headers["X-Request-ID"]
+    for record in json.loads(json_body(interactions(200))):
+        assert record["interaction_id"] not in service.log
+
+
+def test_a_worker_holds_nothing_in_memory_that_scoring_does_not_need(world: ServiceWorld) -> None:
+    """MLflow, pandas, Arrow and the database's drivers are for other processes, or for those who ask for them."""
+    with world.running() as service:
+        assert _post(service, json_body(interactions(200)), "/score?explain=true").status_code == 200
+        assert service.client.get("/metrics").status_code == 200
+        mapped = Path(f"/proc/{service.process.pid}/maps").read_text()
+        libraries = {name for name in re.findall(r"site-packages/(\w+)", mapped) if name.islower()}
+        assert {"numpy", "llvmlite"} <= libraries
+        assert libraries.isdisjoint({"pandas", "sklearn", "pyarrow", "sqlalchemy", "psycopg2", "grpc", "dagster"})
+
+
+@pytest.mark.parametrize("module", ["cxad_pipeline.serving.app", "cxad_pipeline.cli.serving", "cxad_pipeline.cli"])
+def test_the_import_pulls_in_no_forbidden_module(module: str) -> None:
+    forbidden = [
+        "dagster",
+        "sklearn",
+        "pandas",
+        "pandera",
+        "mlflow",
+        "pyarrow",
+        "sqlalchemy",
+        "alembic",
+        "matplotlib",
+        "rrcf",
+    ]
+    program = f"import sys, {module}; print(*sorted(set({forbidden}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_an_address_that_others_can_reach_wants_keys(world: ServiceWorld) -> None:
+    done = _refused(world, CXAD_SERVING__HOST="0.0.0.0")
+    assert "serving.keys" in done
+    assert "cxad key" in done
+
+
+def test_a_port_in_use_is_named(world: ServiceWorld) -> None:
+    with world.running() as service:
+        assert f"port {service.port} is in use" in _refused(world, API_PORT=str(service.port))
+
+
+def _refused(world: ServiceWorld, **variables: str) -> str:
+    given = {"CXAD_CONFIG": str(world.folder / "config.yaml"), "API_PORT": str(unused_port())}
+    done = subprocess.run(
+        [sys.executable, "-m", "cxad_pipeline.cli", "serve"],
+        cwd=world.folder,
+        env=os.environ | given | variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_requests_in_flight_are_answered_when_it_is_asked_to_stop(world: ServiceWorld) -> None:
+    body = json_body(interactions(3_000))
+    with world.running() as service, ThreadPoolExecutor(6) as threads:
+        answers = [threads.submit(_post, service, body) for _ in range(6)]
+        until(lambda: _in_flight(service) >= 3)
+        service.process.send_signal(signal.SIGTERM)
+        statuses = [answer.result().status_code for answer in answers]
+        assert statuses == [200] * 6
+        assert service.process.wait(PATIENCE) == 0
+
+
+def _in_flight(service: RunningService) -> float:
+    content = service.client.get("/metrics").text
+    return float(re.findall(r"^cxad_http_requests_in_flight (\S+)", content, re.MULTILINE)[0])
+
+
+@pytest.mark.timeout(600)
+def test_no_anomaly_that_was_answered_is_lost_when_it_is_killed(world: ServiceWorld) -> None:
+    """Killed outright at random moments, again and again; what clients had been told of is in the store afterwards."""
+    told: list[str] = []
+    moments = random.Random(4)
+    for round_ in range(6):
+        service = RunningService(world, {})
+        try:
+            service.wait_until_ready()
+            stop = threading.Event()
+
+            def send(round_: int = round_, service: RunningService = service, stop: threading.Event = stop) -> None:
+                number = 0
+                with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE) as client:
+                    while not stop.is_set():
+                        ids = [f"{round_}-{number}-{row}" for row in range(3)]
+                        body = orjson.dumps([{"interaction_id": name} | RECORD | UNUSUAL for name in ids])
+                        try:
+                            answer = client.post("/score", content=body, headers={"Content-Type": "application/json"})
+                        except httpx2.TransportError:
+                            return
+                        assert answer.json()["anomalies_detected"] == 3
+                        told.extend(ids)
+                        number += 1
+
+            with ThreadPoolExecutor(1) as thread:
+                sending = thread.submit(send)
+                before = len(told)
+                until(lambda before=before: len(told) > before + moments.randrange(3, 400))
+                service.process.kill()
+                stop.set()
+                sending.result()
+        finally:
+            service.stop()
+    assert len(told) > 50
+    with world.running() as last:
+        until(lambda: set(told) <= set(_stored(last)))
+        stored = _stored(last)
+    assert len(stored) == len(set(stored)), "an anomaly is there twice"
+
+
+@pytest.mark.timeout(300)
+def test_not_one_request_fails_while_models_change_under_load(registry_world: RegistryWorld) -> None:
+    """Two champions take turns, by many reloads at once, while clients score without a pause."""
+    detectors = {"1": fitted_detector(), "2": fitted_detector("max")}
+    for detector in detectors.values():
+        registry_world.register(detector)
+    registry_world.crown("1")
+    world = ServiceWorld.of(registry_world.folder, registry_world.settings())
+    body, expected = json_body(interactions(50)), {}
+    with world.running() as service:
+        stop, answers, failures = threading.Event(), [], []
+
+        def score() -> None:
+            with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE) as client:
+                while not stop.is_set():
+                    answer = client.post(
+                        "/score?model=ensemble", content=body, headers={"Content-Type": "application/json"}
+                    )
+                    (answers if answer.status_code == 200 else failures).append(answer)
+
+        def reload() -> int:
+            with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE) as client:
+                return client.post("/reload").status_code
+
+        with ThreadPoolExecutor(9) as threads:
+            scoring = [threads.submit(score) for _ in range(3)]
+            for version in ("2", "1", "2", "1"):
+                registry_world.crown(version)
+                reloads = [threads.submit(reload) for _ in range(6)]
+                assert [each.result() for each in reloads] == [200] * 6
+                assert service.client.get("/models").json()["version"] == version
+            stop.set()
+            for each in scoring:
+                each.result()
+    assert failures == []
+    assert {answer.json()["model_version"] for answer in answers} == {"v1", "v2"}
+    # Each answer is whole: its scores are those of the version that it names.
+    for answer in answers:
+        content = answer.json()
+        scores = [entry["scores"]["ensemble"] for entry in content["scores"]]
+        assert scores == expected.setdefault(content["model_version"], scores)
+    assert expected["v1"] != expected["v2"]
+
+
+@pytest.mark.timeout(300)
+def test_every_worker_follows_the_champion_and_is_counted(registry_world: RegistryWorld) -> None:
+    registry_world.new_champion(fitted_detector())
+    second = registry_world.register(fitted_detector("max"))
+    world = ServiceWorld.of(registry_world.folder, registry_world.settings())
+    with world.running(CXAD_SERVING__WORKERS="2") as service:
+        seen = until(lambda: _versions_of_workers(service, 2))
+        assert set(seen.values()) == {"1"}
+        registry_world.crown(second)
+        assert httpx2.post(f"{service.url}/reload", timeout=PATIENCE, trust_env=False).status_code == 200
+        until(lambda: set((_versions_of_workers(service, 2) or {"": ""}).values()) == {second})
+        before = _scored(service)
+        for _ in range(20):
+            httpx2.post(
+                f"{service.url}/score", content=json_body(interactions(50)), timeout=PATIENCE, trust_env=False,
+                headers={"Content-Type": "application/json"},
+            )  # fmt: skip
+        # Whichever worker a scrape reaches, it tells of all of them.
+        until(lambda: _scored(service) == before + 20 * 50)
+
+
+def _versions_of_workers(service: RunningService, n_workers: int) -> dict[str, str] | None:
+    """Version by worker process, once all have answered; each new connection may reach another worker."""
+    found: dict[str, Any] = {}
+    for _ in range(40):
+        answer = httpx2.get(f"{service.url}/models", timeout=PATIENCE, trust_env=False)
+        if answer.status_code == 200:
+            found[answer.json()["loaded_at"]] = answer.json()["version"]
+    return found if len(found) >= n_workers else None
+
+
+def _scored(service: RunningService) -> float:
+    answer = httpx2.get(f"{service.url}/metrics", timeout=PATIENCE, trust_env=False)
+    return float(re.findall(r"^cxad_interactions_scored_total (\S+)", answer.text, re.MULTILINE)[0])
+
+
+def test_a_key_made_by_the_command_lets_its_owner_in(world: ServiceWorld) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cxad_pipeline.cli", "key", "--name", "desk", "--role", "score"],
+        cwd=world.folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    key = done.stderr.split()[-1]
+    assert key not in done.stdout
+    import yaml
+
+    entry = yaml.safe_load(done.stdout)["serving"]["keys"]
+    with world.running(CXAD_SERVING__KEYS=json.dumps(entry)) as service:
+        body = json_body(interactions(50))
+        assert _post(service, body).status_code == 401
+        assert _post(service, body, Authorization=f"Bearer {new_key()[0]}").status_code == 401
+        assert _post(service, body, Authorization=f"Bearer {key}").status_code == 200
+        assert service.client.get("/models", headers={"Authorization": f"Bearer {key}"}).status_code == 403
+        assert service.client.get("/health").status_code == 200
+    assert key not in service.log

@@ -1,0 +1,313 @@
+"""The sidecar as a process: workers follow MLflow through it, and nothing that is killed leaves two or none of it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_store_world import (
+    RegistryWorld,
+    damage,
+    other_detector,
+    served_files,
+    until,
+    unused_port,
+    world_in,
+)
+from serving_examples import fitted_detector, interactions
+
+from cxad_pipeline.interactions.schema import InteractionSchema
+from cxad_pipeline.serving.local_copy import keep, read_pointer
+from cxad_pipeline.serving.mailbox import Mailbox
+from cxad_pipeline.serving.model_store import ModelStore
+from cxad_pipeline.serving.supervision import Supervisor
+from cxad_pipeline.settings import Settings
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="processes are looked up in /proc")
+
+
+@pytest.fixture
+def registry_world(tmp_path: Path) -> Iterator[RegistryWorld]:
+    with world_in(tmp_path) as world:
+        yield world
+
+
+class Worker:
+    """What a worker process has of this, and what the model store has said."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.failures: list[str] = []
+        self.models = ModelStore(settings, on_failure=self.failures.append)
+        self.supervisor = Supervisor(settings)
+
+    @property
+    def version(self) -> str | None:
+        return self.models.current.version if self.models.current else None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Worker]:
+        await self.models.start()
+        await self.supervisor.start()
+        try:
+            yield self
+        finally:
+            await self.supervisor.stop()
+            await self.models.stop()
+
+
+def sidecars(state: Path) -> list[int]:
+    """Sidecar processes that have a state folder's lock open."""
+    lock, found = os.fspath(state / "sidecar.lock"), []
+    for process in Path("/proc").iterdir():
+        try:
+            if b"cxad_pipeline.serving.sidecar" in (process / "cmdline").read_bytes() and any(
+                os.fspath(handle.readlink()) == lock for handle in (process / "fd").iterdir()
+            ):
+                found.append(int(process.name))
+        except OSError:  # it is none, or has ended meanwhile
+            continue
+    return found
+
+
+def test_workers_follow_the_champion_and_refuse_what_is_no_good(registry_world: RegistryWorld):
+    world = registry_world
+    first = world.new_champion()
+
+    async def scenario() -> None:
+        async with Worker(world.settings()).running() as one, Worker(world.settings()).running() as two:
+            assert one.models.current is None
+            await until(lambda: one.version == two.version == first)
+            assert len(sidecars(world.state)) == 1
+
+            second = world.new_champion(other_detector())
+            held = one.models.current
+            assert held is not None
+            outcomes = await asyncio.gather(*(worker.models.reload(60) for worker in (one, one, two)))
+            assert outcomes[0] is outcomes[1]
+            for outcome in (outcomes[0], outcomes[2]):
+                assert (outcome.after, outcome.error) == (second, None)
+            assert (outcomes[0].before, outcomes[0].changed) == (first, True)
+            np.testing.assert_array_equal(
+                held.detector.score(interactions()).ensemble, fitted_detector().score(interactions()).ensemble
+            )
+
+            world.crown(first)
+            outcome = await one.models.reload(60)
+            assert (outcome.before, outcome.after, outcome.changed) == (second, first, True)
+            assert (await one.models.reload(60)).changed is False
+            await until(lambda: two.version == first)
+
+            third = world.new_champion()
+            damage(world.detector_folder(third), "truncated arrays")
+            outcome = await two.models.reload(60)
+            assert (outcome.before, outcome.after, outcome.changed) == (first, first, False)
+            assert outcome.error is not None
+            assert outcome.error.startswith(f"version {third} is no detector that can serve: arrays.npz")
+            await until(lambda: one.failures and two.failures)
+            await one.models.reload(60)  # it is refused again
+            assert one.failures == two.failures == [outcome.error]
+
+            await until(lambda: one.models.status()["last_error"] == outcome.error)
+            status = one.models.status()
+            assert (status["model"]["version"], status["mlflow"]["reachable"]) == (first, True)
+            assert status["mlflow"]["champion"]["version"] == third
+            assert status["sidecar"]["alive"] is True
+            assert [status["sidecar"]["pid"]] == sidecars(world.state)
+            assert status["store"]["reachable"] is True
+            json.dumps(status)
+        assert sidecars(world.state) == []
+
+    asyncio.run(scenario())
+
+
+def test_while_mlflow_is_away_the_last_good_copy_serves_or_it_is_told_that_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    def fetch(into: Path) -> tuple[Path, str, str]:
+        fitted_detector().save(into / "detector")
+        return into / "detector", "4", "a-run"
+
+    async def scenario(with_copy: RegistryWorld, without: RegistryWorld) -> None:
+        address = f"http://someone:pa55word@127.0.0.1:{unused_port()}"
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(Worker(with_copy.settings(tracking_uri=address)).running())
+            other = await stack.enter_async_context(Worker(without.settings(tracking_uri=address)).running())
+            assert one.version == "4"  # before anybody has asked MLflow
+            for worker in (one, other):
+                await until(lambda worker=worker: worker.models.status()["mlflow"]["reachable"] is False)
+                status = worker.models.status()
+                assert status["mlflow"]["since"]
+                assert "does not answer" in status["mlflow"]["error"]
+                assert status["last_error"] == status["mlflow"]["error"]
+                assert "pa55word" not in json.dumps(status)
+            assert one.models.status()["model"]["version"] == "4"
+            assert other.models.status()["model"] is None
+            outcome = await other.models.reload(60)
+            assert (outcome.before, outcome.after, outcome.changed) == (None, None, False)
+            assert outcome.error is not None
+            assert "does not answer" in outcome.error
+            assert one.failures == other.failures == []  # no model was refused
+
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    with world_in(tmp_path / "one") as with_copy, world_in(tmp_path / "other") as without:
+        with_copy.state.mkdir()
+        keep(with_copy.state, InteractionSchema(), fetch)
+        asyncio.run(scenario(with_copy, without))
+
+
+WORKER = """
+import asyncio, os, sys
+from pathlib import Path
+from cxad_pipeline.serving.mailbox import Mailbox
+from cxad_pipeline.serving.model_store import ModelStore
+from cxad_pipeline.serving.supervision import Supervisor
+from cxad_pipeline.settings import Settings
+
+async def main():
+    settings = Settings.model_validate_json(sys.argv[1])
+    models, supervisor = ModelStore(settings), Supervisor(settings)
+    await models.start()
+    await supervisor.start()
+    while True:
+        await asyncio.sleep(0.05)
+        if models.current:
+            print(models.current.version, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_when_the_worker_with_the_lock_is_killed_another_takes_over(registry_world: RegistryWorld):
+    world = registry_world
+    first = world.new_champion()
+    command = [sys.executable, "-c", WORKER, world.settings().model_dump_json()]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    most = 0
+
+    def running() -> list[int]:
+        nonlocal most
+        found = sidecars(world.state)
+        most = max(most, len(found))
+        return found
+
+    async def scenario() -> None:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert await asyncio.to_thread(worker.stdout.readline) == f"{first}\n".encode()
+        (pid,) = await until(running)
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        holder = next(worker for worker in workers if worker.pid == parent)
+        other = next(worker for worker in workers if worker.pid != parent)
+        os.kill(pid, signal.SIGSTOP)  # it may take long to end
+        holder.kill()
+        holder.wait()
+        with (world.state / "sidecar.lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.kill(pid, signal.SIGCONT)
+        await until(lambda: [found for found in running() if found != pid])
+        assert most == 1
+        assert pid not in running()
+        second = world.new_champion()  # the new one works
+        Mailbox(world.state).ask()
+        await until(lambda: (copy := read_pointer(world.state)) and copy.version == second)
+        assert other.stdout is not None
+        while await asyncio.to_thread(other.stdout.readline) != f"{second}\n".encode():
+            assert other.poll() is None
+        other.kill()
+        other.wait()
+        await until(lambda: not running())  # without a worker there is no sidecar
+        assert most == 1
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+            assert worker.stdout is not None
+            worker.stdout.close()
+
+
+def test_a_fetch_that_hangs_stops_nothing_else_and_what_it_leaves_is_removed(
+    registry_world: RegistryWorld, monkeypatch: pytest.MonkeyPatch
+):
+    # Whoever waits for the fetch, or for the supervisor's patience to end, waits for longer than a test may take.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3600")
+    monkeypatch.setattr("cxad_pipeline.serving.supervision._END_SECONDS", 3600)
+    world = registry_world
+    first = world.new_champion()
+
+    async def scenario(port: int) -> None:
+        async with Worker(world.settings()).running() as worker:
+            await until(lambda: worker.version == first)
+            good = world.copies()
+            second = world.new_champion(other_detector())
+            place = world.move_files(second, served_files(port))
+            asked = asyncio.create_task(worker.models.reload(60))
+            await until(lambda: len(world.copies()) == 2)  # the one that is being fetched has its folder
+            before = worker.models.status()["sidecar"]["at"]
+            await until(lambda: worker.models.status()["sidecar"]["at"] != before)  # the others go on
+            assert worker.version == first
+            (pid,) = sidecars(world.state)
+            os.kill(pid, signal.SIGKILL)
+            world.move_files(second, place)
+            await until(lambda: worker.version == second)  # by the next sidecar, which finds the request
+            assert sidecars(world.state) != [pid]
+            outcome = await asked
+            assert (outcome.before, outcome.after, outcome.error) == (first, second, None)
+            assert len(world.copies()) == 2
+            assert set(good) < set(world.copies())
+
+            third = world.new_champion()
+            world.move_files(third, served_files(port))
+            asked = asyncio.create_task(worker.models.reload(60))
+            await until(lambda: len(world.copies()) == 3)
+        assert sidecars(world.state) == []
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        asyncio.run(scenario(silent.getsockname()[1]))
+
+
+def test_two_services_of_different_registries_on_one_state_folder_are_told(registry_world: RegistryWorld):
+    world = registry_world
+    version = world.new_champion()
+    stranger = world.settings(registered_model="another-model")
+
+    async def scenario() -> None:
+        async with Worker(world.settings()).running() as ours, Worker(stranger).running() as theirs:
+            await until(lambda: ours.version == version)
+            error = await until(lambda: theirs.models.status()["last_error"])
+            assert "give each service a serving.state of its own" in error
+            assert "another-model" in error
+            assert ours.models.status()["last_error"] is None
+
+    asyncio.run(scenario())
+
+
+def test_by_hand_it_says_who_starts_it():
+    done = subprocess.run(
+        [sys.executable, "-m", "cxad_pipeline.serving.sidecar"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "cxad serve" in done.stderr

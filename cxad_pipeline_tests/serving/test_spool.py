@@ -1,0 +1,338 @@
+"""What a worker has answered is on its way to the store, whatever happens to the worker, the disk or the database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from anomaly_records import anomaly
+
+from cxad_pipeline.serving import spool as spool_module
+from cxad_pipeline.serving.drain import Drain
+from cxad_pipeline.serving.spool import Spool, claim, segment_sizes, spool_folder
+from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.anomalies import AnomalyFilter, find_anomalies
+from cxad_pipeline.store.database import open_store
+from cxad_pipeline.store.records import AnomalyRecord
+
+pytest_plugins = ["store_databases"]
+
+PLENTY = 1 << 30
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from anomaly_records import anomaly
+from cxad_pipeline.serving.spool import Spool
+
+async def serve(state, name, size):
+    spool = Spool(Path(state), 1 << 30)
+    await spool.start()
+    number = 0
+    while True:
+        spool.append([anomaly(f"{name}-{number}-{part}", text="x" * int(size)) for part in range(3)])
+        print(f"{name}-{number}", flush=True)  # the answer
+        number += 1
+        if number % 5 == 0:
+            await asyncio.sleep(0.001)
+
+asyncio.run(serve(*sys.argv[1:]))
+"""
+
+LIMITED = """
+import asyncio, json, resource, sys
+from pathlib import Path
+from anomaly_records import anomaly
+from cxad_pipeline.serving.spool import Spool
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+spool = Spool(Path(sys.argv[1]), 1 << 30)
+kept, lost = [], 0
+for number in range(60):
+    spool.append([anomaly(f"I-{number}-{part}") for part in range(2)])
+    if spool.lost == lost:
+        kept += [f"I-{number}-{part}" for part in range(2)]
+    lost = spool.lost
+    if number == 40:  # there is room again
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+asyncio.run(spool.stop())
+print(json.dumps({"kept": kept, "lost": lost}))
+"""
+
+
+def _run(code: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.fixture
+def settings_on_sqlite(sqlite_url: str, settings_for: Callable[..., Settings]) -> Settings:
+    return settings_for(sqlite_url)
+
+
+@pytest.mark.parametrize("size", [0, 20_000])
+def test_what_was_answered_before_a_kill_reaches_the_store_once(settings_on_sqlite: Settings, size: int) -> None:
+    settings, moments = settings_on_sqlite, random.Random(size)
+    answered: list[str] = []
+    drain = Drain(settings)
+    for kill in range(16):
+        worker = _run(WORKER, settings.serving.state, f"W{kill}", size)
+        assert worker.stdout is not None
+        first = worker.stdout.readline()
+        assert first
+        time.sleep(moments.uniform(0, 0.08 if kill % 8 else 1.5))  # the moment of death is what varies
+        worker.send_signal(signal.SIGKILL)
+        answers = [first, *worker.stdout.readlines()]
+        worker.wait()
+        answered += [line.rstrip("\n") for line in answers if line.endswith("\n")]
+        if kill % 3 == 0:
+            drain.drain_once()
+    drain.drain_once()
+    kept = [record["interaction_id"] for record in _stored(settings)]
+    assert len(answered) > 500
+    assert {f"{name}-{part}" for name in answered for part in range(3)} <= set(kept)
+    assert len(kept) == len(set(kept))
+    assert segment_sizes(spool_folder(Path(settings.serving.state))) == {}
+
+
+def test_a_segment_of_a_living_process_is_left_alone(settings_on_sqlite: Settings) -> None:
+    worker = _run(WORKER, settings_on_sqlite.serving.state, "W", 0)
+    try:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        worker.send_signal(signal.SIGSTOP)  # as slow as can be, and alive
+        os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
+        current = max(segment_sizes(spool_folder(Path(settings_on_sqlite.serving.state))))
+        content = current.read_bytes()
+        Drain(settings_on_sqlite).drain_once()
+        assert current.read_bytes() == content
+        assert content.count(b"\n") > 0
+    finally:
+        worker.kill()
+        worker.communicate()
+    Drain(settings_on_sqlite).drain_once()
+    assert not current.exists()
+    assert {json.loads(line)["interaction_id"] for line in content.splitlines()} <= {
+        record["interaction_id"] for record in _stored(settings_on_sqlite)
+    }
+
+
+def test_records_arrive_as_they_were(tmp_path: Path) -> None:
+    records = [anomaly(f"I-{number}", text='line\nbreak "quoted" \u2028 Grüße 🎧') for number in range(25)]
+    spool = Spool(tmp_path, PLENTY)
+    for start in range(0, 25, 5):
+        spool.append(records[start : start + 5])
+    asyncio.run(spool.stop())
+    assert _spooled(tmp_path) == records
+    assert spool.lost == 0
+
+
+def test_a_tick_hands_over_what_was_appended_and_an_idle_one_makes_no_files(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, PLENTY)
+
+    async def work() -> None:
+        await spool.tick()
+        assert segment_sizes(spool_folder(tmp_path)) == {}
+        spool.append([])
+        assert segment_sizes(spool_folder(tmp_path)) == {}
+        spool.append([anomaly("I-1")])
+        (only,) = segment_sizes(spool_folder(tmp_path))
+        assert claim(only) is None
+        await spool.tick()
+        descriptor = claim(only)
+        assert descriptor is not None
+        os.close(descriptor)
+
+    asyncio.run(work())
+
+
+def test_what_is_appended_is_handed_over_by_itself(tmp_path: Path) -> None:
+    async def work() -> None:
+        spool = Spool(tmp_path, PLENTY)
+        await spool.start()
+        spool.append([anomaly("I-1")])
+        (only,) = segment_sizes(spool_folder(tmp_path))
+        deadline = time.monotonic() + 30
+        while (descriptor := claim(only)) is None:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        os.close(descriptor)
+        await spool.stop()
+
+    asyncio.run(work())
+
+
+def test_stop_hands_over_what_is_left_and_what_comes_later_is_kept_too(tmp_path: Path) -> None:
+    async def work() -> None:
+        spool = Spool(tmp_path, PLENTY)
+        await spool.start()
+        spool.append([anomaly("I-1")])
+        await spool.stop()
+        assert all((descriptor := claim(path)) is not None and not os.close(descriptor) for path in _segments(tmp_path))
+        spool.append([anomaly("I-2")])
+        await spool.stop()
+
+    asyncio.run(work())
+    assert [record["interaction_id"] for record in _spooled(tmp_path)] == ["I-1", "I-2"]
+
+
+def test_while_many_segments_wait_they_grow_to_their_full_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "_MANY_SEGMENTS", 5)
+    spool = Spool(tmp_path, PLENTY)
+
+    async def work() -> None:
+        for number in range(40):
+            spool.append([anomaly(f"I-{number}")])
+            await spool.tick()
+        assert len(_segments(tmp_path)) <= 6
+        for path in _segments(tmp_path)[:5]:
+            path.unlink()  # the store is there again
+        await spool.tick()
+        await spool.tick()
+        (last,) = _segments(tmp_path)
+        descriptor = claim(last)
+        assert descriptor is not None
+        os.close(descriptor)
+
+    asyncio.run(work())
+
+
+def test_beyond_the_limit_records_are_counted_as_lost_and_later_ones_are_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(tmp_path, 5_000)
+    appended = 0
+    while not spool.lost:
+        spool.append([anomaly(f"I-{appended}"), anomaly(f"J-{appended}")])
+        appended += 1
+    spool.append([anomaly("lost")])
+    assert spool.lost == 3
+    assert spool.size_bytes <= 5_000
+    assert spool.size_bytes == sum(segment_sizes(spool_folder(tmp_path)).values())
+    assert len(_errors(caplog)) == 1, "one message for as long as it lasts"
+    asyncio.run(spool.stop())
+    assert len(_spooled(tmp_path)) == 2 * (appended - 1)
+    for path in _segments(tmp_path):
+        path.unlink()
+    asyncio.run(spool.tick())
+    spool.append([anomaly("kept")])
+    asyncio.run(spool.stop())
+    assert [record["interaction_id"] for record in _spooled(tmp_path)] == ["kept"]
+    assert spool.lost == 3
+
+
+def test_the_limit_counts_what_other_workers_left(tmp_path: Path) -> None:
+    first, second = Spool(tmp_path, 5_000), Spool(tmp_path, 5_000)
+    first.append([anomaly("I-1"), anomaly("I-2"), anomaly("I-3")])
+    asyncio.run(second.tick())
+    assert second.size_bytes == first.size_bytes > 0
+    assert Spool(tmp_path, 5_000).size_bytes == first.size_bytes
+    while not second.lost:
+        second.append([anomaly("I-4")])
+    assert 4_000 < second.size_bytes <= 5_000
+
+
+def test_a_full_disk_loses_whole_records_and_no_line_is_torn(tmp_path: Path) -> None:
+    worker = _run(LIMITED, tmp_path)
+    said = json.loads(worker.communicate(timeout=60)[0])
+    assert worker.returncode == 0
+    assert said["lost"] > 10
+    assert said["kept"][-1] == "I-59-1", "kept again once there is room"
+    assert [record["interaction_id"] for record in _spooled(tmp_path)] == said["kept"]
+    assert len(said["kept"]) + said["lost"] == 120
+
+
+def test_a_folder_that_cannot_be_written_loses_and_raises_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(tmp_path, PLENTY)
+    spool_folder(tmp_path).rmdir()
+    (tmp_path / "spool").write_text("a file where the folder was")
+    spool.append([anomaly("I-1")])
+    spool.append([anomaly("I-2")])
+    asyncio.run(spool.tick())
+    assert spool.lost == 2
+    assert len(_errors(caplog)) == 1
+    (tmp_path / "spool").unlink()
+    spool.append([anomaly("I-3")])
+    asyncio.run(spool.stop())
+    assert [record["interaction_id"] for record in _spooled(tmp_path)] == ["I-3"]
+
+
+def test_a_record_that_is_no_json_is_lost_alone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, PLENTY)
+    spool.append([anomaly("I-1"), anomaly("I-2", text=object()), anomaly("I-3", text="\ud800"), anomaly("I-4")])
+    assert spool.lost == 2
+    asyncio.run(spool.stop())
+    assert [record["interaction_id"] for record in _spooled(tmp_path)] == ["I-1", "I-4"]
+
+
+def test_a_drain_that_meets_a_segment_as_it_is_born_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the making of the file and its lock a drain may take it for done, empty, and delete it."""
+    lock, met = spool_module._locked, []
+
+    def met_by_a_drain(descriptor: int) -> bool:
+        for path in _segments(tmp_path):
+            if len(met) < 3:
+                met.append(path)
+                path.unlink()
+        return lock(descriptor)
+
+    monkeypatch.setattr(spool_module, "_locked", met_by_a_drain)
+    spool = Spool(tmp_path, PLENTY)
+    spool.append([anomaly("I-1")])
+    asyncio.run(spool.stop())
+    assert len(met) == 3
+    assert [record["interaction_id"] for record in _spooled(tmp_path)] == ["I-1"]
+
+
+def test_only_this_user_may_read_what_waits(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "state", PLENTY)
+    spool.append([anomaly("I-1")])
+    (path,) = _segments(tmp_path / "state")
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_spooling_needs_no_database_library() -> None:
+    code = (
+        "import sys, cxad_pipeline.serving.spool; "
+        "assert not {'sqlalchemy', 'alembic', 'pyarrow', 'psycopg2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def _segments(state: Path) -> list[Path]:
+    return list(segment_sizes(spool_folder(state)))
+
+
+def _spooled(state: Path) -> list[AnomalyRecord]:
+    """All the lines of all segments, each of them whole."""
+    content = [path.read_text(encoding="utf-8") for path in _segments(state)]
+    assert all(text.endswith("\n") or not text for text in content)
+    return [json.loads(line) for text in content for line in text.split("\n")[:-1]]
+
+
+def _stored(settings: Settings) -> list[AnomalyRecord]:
+    store = open_store(settings)
+    with store.reading() as connection:
+        found, _ = find_anomalies(connection, AnomalyFilter(), limit=10_000_000)
+    store.close()
+    return list(found)
