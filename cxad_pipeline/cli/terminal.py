@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_MODEL, EXIT_INTERRUPTED = 1, 2, 3, 130
 EXIT_CODES = (
@@ -84,6 +85,10 @@ def show(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
     """A bar that is there while work goes on, and only on a terminal."""
+    # Imported here, since the REST API's process, which shows none, begins with this module.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     shown = (TextColumn("{task.description}"), BarColumn(), *columns, TimeRemainingColumn())
     return Progress(*shown, console=console, transient=True, disable=not console.is_interactive)

@@ -163,3 +163,9 @@ class ScoreAnswer(_Part):
         ge=0, description="Reading, scoring and writing, on the server, in milliseconds.", examples=[0.412]
     )
     model_version: str = Field(pattern=_LABEL_PATTERN, description=_VERSION, examples=["v3"])
+    ignored_fields: dict[str, int] = Field(
+        default_factory=dict,
+        description="Fields that the schema does not know, and in how many records each stood; left out where there "
+        "are none. A misspelt name shows here.",
+        examples=[{"aht_second": 1}],
+    )

@@ -6,10 +6,11 @@ Belongs here: keys, columns, bytes. Does not belong here: what the values are (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from cxad_pipeline.detection.config import ENSEMBLE
@@ -44,16 +45,20 @@ def to_arrow(answer: Answer, elapsed_ms: float) -> bytes:
     """
     import pyarrow as pa
 
-    columns = {"interaction_id": pa.array(answer.ids, pa.string())}
+    columns = {"interaction_id": _text_array(answer.ids)}
     for name in sorted(answer.flags, key=lambda name: name != ENSEMBLE):
         if name in answer.scores:
-            columns[f"{name}_score"] = pa.array(answer.scores[name], pa.float64())
-        columns[f"{name}_anomaly"] = pa.array(answer.flags[name].astype(np.int8), pa.int8())
+            columns[f"{name}_score"] = _number_array(answer.scores[name], np.float64)
+        columns[f"{name}_anomaly"] = _number_array(answer.flags[name], np.int8)
     if answer.explained is not None:
-        columns["severity"] = pa.array(answer.severity, pa.float64())
-        texts = ["; ".join([reason.text for reason in reasons]) for reasons in answer.explained]
-        columns["top_reasons"] = pa.array(texts, pa.string())
-    metadata = {name: str(value) for name, value in _totals(answer, elapsed_ms).items()}
+        columns["severity"] = _number_array(answer.severity, np.float64)
+        columns["top_reasons"] = _text_array(
+            ["; ".join([reason.text for reason in reasons]) for reasons in answer.explained]
+        )
+    metadata = {
+        name: orjson.dumps(value) if isinstance(value, dict) else str(value)
+        for name, value in _totals(answer, elapsed_ms).items()
+    }
     table = pa.table(columns).replace_schema_metadata(metadata)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -61,13 +66,35 @@ def to_arrow(answer: Answer, elapsed_ms: float) -> bytes:
     return bytes(sink.getvalue())
 
 
+def _number_array(values: npt.NDArray[Any], dtype: type[np.generic]) -> Any:
+    """Numbers as an Arrow array. From buffers, since `pyarrow.array` imports pandas where that is installed."""
+    import pyarrow as pa
+
+    content = np.ascontiguousarray(values, dtype=dtype)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(dtype), len(content), [None, pa.py_buffer(content)])
+
+
+def _text_array(texts: Sequence[str]) -> Any:
+    """Texts as an Arrow array, likewise."""
+    import pyarrow as pa
+
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    if ends[-1] > np.iinfo(np.int32).max:
+        raise ValueError(f"{ends[-1]} bytes of text are too long for one Arrow array")
+    buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(encoded), buffers)
+
+
 def _totals(answer: Answer, elapsed_ms: float) -> dict[str, Any]:
-    return {
+    totals = {
         "total_records": len(answer.ids),
         "anomalies_detected": answer.n_anomalies,
         "processing_time_ms": round(elapsed_ms, 3),
         "model_version": answer.label,
     }
+    # A misspelt name would else go unseen: its column counts as missing.
+    return totals | ({"ignored_fields": dict(answer.ignored)} if answer.ignored else {})
 
 
 def _entries(answer: Answer) -> list[dict[str, Any]]:

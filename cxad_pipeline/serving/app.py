@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from cxad_pipeline import __version__
 from cxad_pipeline.serving import problems
-from cxad_pipeline.serving.front import Front
+from cxad_pipeline.serving.front import Front, page_policy
 from cxad_pipeline.serving.request_log import configure_logging
 from cxad_pipeline.serving.routes_review import review_routes
 from cxad_pipeline.serving.routes_scoring import scoring_routes
@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         status_routes(service),
         scoring_routes(service),
         stream_routes(service.stream, read=read),
-        review_routes(lambda: service.store, read=read, review=review),
+        review_routes(service.store, read=read, review=review),
         _docs(),
     ):
         app.include_router(routes)
@@ -90,12 +90,14 @@ def _docs() -> APIRouter:
     @routes.get("/docs")
     async def docs() -> HTMLResponse:
         """Swagger UI."""
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url="/openapi.json",
             title=TITLE,
             swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
             swagger_css_url=f"{_ASSETS}/swagger-ui.css",
             swagger_favicon_url=f"{_ASSETS}/favicon-32x32.png",
         )
+        policy = page_policy(bytes(page.body).decode())
+        return HTMLResponse(page.body, headers={"Content-Security-Policy": policy})
 
     return routes

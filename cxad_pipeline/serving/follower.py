@@ -7,6 +7,7 @@ the copies themselves (`local_copy`), MLflow's client (`registry.versions`).
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import logging
 import os
 import queue
@@ -35,6 +36,7 @@ _PATIENCE = {
 _SILENT_SECONDS = 15.0
 _LONGEST_WAIT = 300.0
 _LONGEST_REASON = 600
+_NO_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 Answer = Callable[[dict[str, Any]], None]
 
@@ -76,7 +78,6 @@ class Follower:
 
     def run(self, stop: threading.Event) -> None:
         """Follow until told to stop."""
-        local_copy.clean(self._state)
         waiting: list[Answer] = []
         careful = True
         while not stop.is_set():
@@ -155,7 +156,7 @@ class Follower:
     def _pause(self) -> float:
         """Seconds to the next look: shorter at first when MLflow does not answer, since it may just be starting."""
         poll = self._settings.serving.poll_seconds
-        return min(poll, 2.0 ** (self._failures_in_a_row - 1)) if self._failures_in_a_row else poll
+        return min(poll, _growing(self._failures_in_a_row - 1)) if self._failures_in_a_row else poll
 
     def _answer(self) -> dict[str, Any]:
         return {"error": self._failure.reason if self._failure else self._error}
@@ -182,13 +183,8 @@ class Follower:
             copy = local_copy.keep(self._state, self._schema, self._download)
         except RefusedModelError as error:
             self._failed(error.identity or identity, str(error), for_good=True)
-        except OSError as error:
-            self._failed(identity, f"{self._state}: the copy of version {identity[0]} can't be written: {error}")
         except Exception as error:  # noqa: BLE001  as above; what the artifact store raises is not for us to list
-            words = _words(error)
-            known = isinstance(error, RegistryError)  # it names the version itself
-            name = f"version {identity[0]} of {self._settings.mlflow.registered_model}"
-            self._failed(identity, words if known else f"{name} can't be fetched: {words}")
+            self._failed(identity, self._why_not_fetched(identity[0], error))
         else:
             self._failure = None
             log.info("champion fetched", extra={"model_version": copy.version, "run_id": copy.run_id})
@@ -197,10 +193,20 @@ class Follower:
         fetched = versions.fetch(self._settings, versions.CHAMPION, into)
         return fetched.folder, fetched.version, fetched.run_id
 
+    def _why_not_fetched(self, version: str, error: Exception) -> str:
+        # MLflow hides the system's number in a text of its own.
+        full = next((words for words in _NO_ROOM if words in str(error)), None)
+        if full is not None:
+            return f"version {version} can't be kept in {self._state} ({full}): make room on its disk"
+        if isinstance(error, RegistryError):  # it names the version itself
+            return _words(error)
+        name = f"version {version} of {self._settings.mlflow.registered_model}"
+        return f"{name} can't be fetched to {self._state}: {_words(error)}"
+
     def _failed(self, identity: tuple[str, str], reason: str, for_good: bool = False) -> None:
         before = self._failure
         times = before.times + 1 if before and before.identity == identity else 1
-        pause = min(self._settings.serving.poll_seconds * 2**times, _LONGEST_WAIT)
+        pause = min(self._settings.serving.poll_seconds * _growing(times), _LONGEST_WAIT)
         self._failure = _Failure(identity, reason, times, None if for_good else time.monotonic() + pause)
         if before is None or before.reason != reason:
             log.error("champion refused" if for_good else "champion not fetched", extra={"reason": reason})
@@ -219,6 +225,11 @@ class Follower:
             self._reachable, self._since = True, _now()
             if again:
                 log.info("MLflow answers again")
+
+
+def _growing(times: int) -> float:
+    """Twice as much each time, and never beyond all floats."""
+    return float(2 ** min(times, 20))
 
 
 def _now() -> str:

@@ -157,7 +157,7 @@ class JsonBodies:
     def _faults(
         self, records: Iterable[bytes], lines: Sequence[int] | None = None, enough: int | None = None
     ) -> tuple[list[Fault], int]:
-        """The first faults of records, each given as JSON, and how many there are.
+        """The first faults of records, each given as JSON, `MOST_FAULTS` or a few more, and how many there are.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class JsonBodies:
                     found += self._faults_of_record(text, error, index, lines[index] if lines else None)
                 if enough is not None and n_found >= enough:
                     break
-        return found[:MOST_FAULTS], n_found
+        return found, n_found
 
     def _faults_of_record(self, text: bytes, error: ValidationError, index: int, line: int | None) -> list[Fault]:
         details = error.errors(include_url=False)

@@ -151,7 +151,7 @@ def clean(state: Path) -> None:
     """Remove what a process that was killed has left; for the one process alone that makes copies."""
     for left in (state / _MODELS).glob(f"{_UNFINISHED}*"):
         shutil.rmtree(left, ignore_errors=True)
-    for left in state.glob(f".{POINTER}.*"):
+    for left in state.glob(".*.json.*"):  # of `write_json`
         left.unlink(missing_ok=True)
 
 

@@ -110,6 +110,7 @@ class ModelStore:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(first), _START_SECONDS)
         self._watching = asyncio.create_task(self._watch())
+        self._watching.add_done_callback(_tell_of_its_end)
 
     async def stop(self) -> None:
         """Follow no longer; the current model stays."""
@@ -237,3 +238,9 @@ class ModelStore:
 
     async def _in_thread(self, function: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+
+def _tell_of_its_end(watching: asyncio.Task[None]) -> None:
+    error = None if watching.cancelled() else watching.exception()
+    if error is not None:
+        log.critical("the champion is followed no longer: start the service again", exc_info=error)

@@ -114,7 +114,7 @@ class JsonLines(logging.Formatter):
     """One line for each record: time, level, event, logger, and what was given as `extra`; a trace in one member.
 
     The standard library's records, and not structlog's, which brings `rich` along, 4.5 MB in each worker, and takes
-    three times as long for a line.
+    twice as long for a line.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -167,8 +167,8 @@ def _count(service: Service, request: Request, scored: _Scored) -> None:
 
 def _request_body(service: Service) -> dict[str, Any]:
     """The bodies as OpenAPI shows them, from the one schema."""
-    records = record_json_schema(service.schema)
-    array = {"type": "array", "items": records, "maxItems": service.settings.serving.max_records}
+    most = f"At most {service.settings.serving.max_records:,} interactions (serving.max_records); more answer 413."
+    array = {"type": "array", "items": record_json_schema(service.schema), "description": most}
     line = {"type": "string", "description": "One interaction a line, each a JSON object as in the array."}
     stream = {"type": "string", "format": "binary", "description": "A table with these columns, not compressed."}
     return {

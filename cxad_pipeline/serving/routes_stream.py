@@ -15,7 +15,8 @@ from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from cxad_pipeline.serving.live_events import Wanted
-from cxad_pipeline.serving.problems import MEDIA_TYPE, Problem
+from cxad_pipeline.serving.problems import problems
+from cxad_pipeline.serving.query import Flag
 from cxad_pipeline.serving.stream import LiveStream
 from cxad_pipeline.serving.subscription import Subscription
 
@@ -126,15 +127,11 @@ def stream_routes(stream: LiveStream, *, read: Callable[..., Any]) -> APIRouter:
                 "description": "Server-sent events, without end.",
                 "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
             },
-            503: {
-                "description": "Too many listen, or the service is about to stop.",
-                "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "string"}}},
-                "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
-            },
+            **problems({503: "Too many listen, or the service is about to stop; Retry-After says when to come back."}),
         },
     )
     async def live(
-        anomalies_only: Annotated[bool, Query(description="Without the ordinary interactions.")] = False,
+        anomalies_only: Annotated[Flag, Query(description="Without the ordinary interactions.")] = False,
         min_severity: Annotated[float, Query(ge=0, le=100, description="Least severity.")] = 0.0,
         channel: _Text = None,
         language: _Text = None,

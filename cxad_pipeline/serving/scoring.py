@@ -60,6 +60,8 @@ class Answer:
         Category columns that name a segment, from coarse to fine.
     unknown_categories
         By category column, rows whose category was not seen in training.
+    ignored
+        By field that the schema does not know, in how many records it stood.
     explained
         The reasons by row, highest share first; None where nobody asked.
     typical
@@ -75,6 +77,7 @@ class Answer:
     severity: FloatArray
     segments: Sequence[str]
     unknown_categories: dict[str, int]
+    ignored: Mapping[str, int]
     explained: Sequence[Sequence[Reason]] | None = None
     typical: Sequence[Ranges] | None = None
 
@@ -132,6 +135,7 @@ def score(snapshot: Snapshot, batch: Batch, model: str = BOTH, explain: bool = F
         severity=np.round(found.severities[model] if alone else found.severity, 1),
         segments=detector.config.segments,
         unknown_categories=found.unknown_counts,
+        ignored=batch.ignored,
         explained=_reasons(detector, table, model) if explain else None,
         typical=_typical(detector.typical, table) if explain else None,
     )

@@ -178,11 +178,11 @@ class Keyring:
 
     def require(self, role: Role) -> Requirement:
         """The dependency of a route that wants a role; it gives the `Caller`. Who is admin has every role."""
-        return Requirement(self, role)
+        return Requirement(self, role) if self.empty else KeyRequirement(self, role)
 
 
-class Requirement(SecurityBase):
-    """Lets callers with a role pass; OpenAPI shows it as a bearer scheme.
+class Requirement:
+    """Lets callers with a role pass.
 
     Parameters
     ----------
@@ -194,11 +194,6 @@ class Requirement(SecurityBase):
 
     def __init__(self, keyring: Keyring, role: Role) -> None:
         self._keyring, self._role = keyring, role
-        self.model = BearerScheme(
-            description="An API key, made by `cxad key`. Not needed where the service has no keys and listens on "
-            "its own machine alone."
-        )
-        self.scheme_name = "ApiKey"
 
     async def __call__(self, request: Request) -> Caller:
         """Give the caller.
@@ -221,6 +216,15 @@ class Requirement(SecurityBase):
                 headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{self._role}"'},
             )
         return caller
+
+
+class KeyRequirement(Requirement, SecurityBase):
+    """The same where there are keys: OpenAPI shows it as a bearer scheme, and not where nobody is asked for one."""
+
+    def __init__(self, keyring: Keyring, role: Role) -> None:
+        super().__init__(keyring, role)
+        self.model = BearerScheme(description="An API key, made by `cxad key`.")
+        self.scheme_name = "ApiKey"
 
 
 def identify(keyring: Keyring, scope: Scope) -> Caller | None:

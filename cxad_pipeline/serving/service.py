@@ -6,11 +6,11 @@ routes (`routes_*`), the framework's app (`app`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from cxad_pipeline.interactions.deployment_schema import schema_of
@@ -52,15 +52,25 @@ class Service:
         self.spool = Spool(self.state, serving.max_spool_bytes)
         self.stream = LiveStream(serving)
         self.supervisor = Supervisor(settings)
+        self._opening = Lock()
+        self._open_store: Callable[[], Store] | None = None
         self._watch_parts()
         self.scoring_threads = ThreadPoolExecutor(_SCORING_THREADS, thread_name_prefix="scoring")
 
-    @cached_property
     def store(self) -> Store:
-        """The database of anomalies; imported and opened when it is first asked for, in a thread."""
-        from cxad_pipeline.store.database import open_store
+        """The database of anomalies; imported and opened when it is first asked for, in a thread.
 
-        return open_store(self.settings)
+        Raises
+        ------
+        StoreError
+            If it can't be opened; the next call tries again.
+        """
+        from cxad_pipeline.store.database import store_opener
+
+        with self._opening:
+            if self._open_store is None:
+                self._open_store = store_opener(self.settings)
+        return self._open_store()
 
     def _watch_parts(self) -> None:
         """Have the numbers read for metrics that the parts keep."""

@@ -27,7 +27,7 @@ from pathlib import Path
 _log = logging.getLogger(__name__)
 
 # Longest JSON of an event, in bytes. Linux takes datagrams of up to 200 kB by default, macOS needs SO_SNDBUF to be set.
-LONGEST_EVENT = 32_768
+LONGEST_EVENT = 16_384
 _LONGEST_DATAGRAM = 49_152
 _SOCKET_BYTES = 1 << 18
 

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from cxad_pipeline.serving.follower import Follower
+from cxad_pipeline.serving.local_copy import clean
 from cxad_pipeline.serving.mailbox import Mailbox
 from cxad_pipeline.serving.request_log import configure_logging
 from cxad_pipeline.serving.sidecar_status import STATUS_FILE, works_for
@@ -35,6 +36,8 @@ _MAILBOX_SECONDS = 0.1
 _LONGEST_PAUSE = 30.0
 # A batch for the store takes seconds at most; a database that hangs must not keep the next sidecar waiting.
 _END_SECONDS = 10.0
+# Where processors are scarce, scoring goes first.
+_NICENESS = 5
 
 
 class Sidecar:
@@ -49,6 +52,7 @@ class Sidecar:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._state = state_folder(settings)
+        clean(self._state)  # no other sidecar is running
         self._mailbox = Mailbox(self._state)
         self._follower = Follower(settings, self._state)
         self._store: dict[str, Any] = {}
@@ -56,6 +60,7 @@ class Sidecar:
         self._told_to_end = False
         self._thread_failures: dict[str, str] = {}
         self._taken: set[str] = set()
+        self._warned: set[str] = set()
 
     def run(self) -> None:
         """Work until `stop` is called."""
@@ -119,9 +124,11 @@ class Sidecar:
         try:
             write_json(path, content, durable=False)
         except OSError as error:  # a full disk, most often; the sign of life needs no room
-            log.warning("the status can't be written", extra={"reason": str(error)})
+            self._warn("the status can't be written", error)
             if path.exists():
                 os.utime(path)
+        else:
+            self._warned.clear()
 
     def _take_requests(self) -> None:
         try:
@@ -130,15 +137,21 @@ class Sidecar:
                     self._taken.add(nonce)
                     self._follower.ask(partial(self._answer, nonce))
         except OSError as error:
-            log.warning("requests can't be read", extra={"reason": str(error)})
+            self._warn("requests can't be read", error)
 
     def _answer(self, nonce: str, answer: dict[str, Any]) -> None:
         try:
             self._mailbox.answer(nonce, answer)
         except OSError as error:
-            log.warning("a request can't be answered", extra={"reason": str(error)})
+            self._warn("a request can't be answered", error)
         else:
             self._taken.discard(nonce)
+
+    def _warn(self, event: str, error: OSError) -> None:
+        """Log once what comes again and again while a disk is full."""
+        if event not in self._warned:
+            self._warned.add(event)
+            log.warning(event, extra={"folder": str(self._state), "reason": error.strerror})
 
 
 def main() -> None:
@@ -146,6 +159,8 @@ def main() -> None:
     # Ctrl+C reaches the whole group; when this process ends is for its parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging()
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
     line = sys.stdin.readline()
     if not line:
         raise SystemExit("the sidecar is started by the service (`cxad serve`), which hands it the settings")

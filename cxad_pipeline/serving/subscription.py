@@ -13,8 +13,10 @@ from dataclasses import replace
 from cxad_pipeline.serving.event_buffer import EventBuffer, Start
 from cxad_pipeline.serving.live_events import LiveEvent, Message, Wanted, further, missed, read_place, write_place
 
-# Events that a reader looks at before others have their turn.
+# Events that a reader looks at before others have their turn, and bytes after which it stops: what a client that takes
+# nothing keeps in memory.
 _AT_ONCE = 256
+_BYTES_AT_ONCE = 65_536
 
 
 class Subscription:
@@ -99,11 +101,15 @@ class Subscription:
             stop = min(self._buffer.end, self._position + _AT_ONCE)
             events = self._buffer.events(self._position, stop)
             more = stop < self._buffer.end
+        size = 0
         for event in events:
+            if size >= _BYTES_AT_ONCE:
+                return messages, True
             message = self._pass(event)
             self._position += 1
             if message is not None:
                 messages.append(message)
+                size += len(message.data)
         return messages, more
 
     def _behind(self) -> int:

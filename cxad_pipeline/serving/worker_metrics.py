@@ -62,12 +62,22 @@ class AllWorkers(Collector):
         """Give the sums as they are now, and forget the gauges of dead workers."""
         living = []
         for pid in {int(file.stem.rpartition("_")[2]) for file in Path(self._folder).glob("gauge_live*.db")}:
-            if Path(f"/proc/{pid}").exists():
+            if _lives(pid):
                 living.append(pid)
             else:
                 multiprocess.mark_process_dead(pid, self._folder)  # type: ignore[no-untyped-call]
         yield from self._sums.collect()  # type: ignore[no-untyped-call]
         yield from _resources(living)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, as somebody else
+        return True
+    return True
 
 
 def _resources(pids: Iterable[int]) -> Iterable[Metric]:

@@ -77,8 +77,11 @@ def standing_in(reply: Reply, **changes: Any) -> Iterator[tuple[int, list[bytes]
         server.server_close()
 
 
-def scoring(detector: Detector) -> Reply:
-    """Answers of `POST /score?model=ensemble` and of `POST /invocations`, in the kind of the body."""
+def scoring(detector: Detector, **factors: float) -> Reply:
+    """Answers of `POST /score?model=ensemble` and of `POST /invocations`, in the kind of the body.
+
+    `factors`: by model, how many times the right score is said.
+    """
 
     def reply(handler: StandIn, body: bytes) -> bytes:
         kind = handler.headers["Content-Type"]
@@ -86,16 +89,18 @@ def scoring(detector: Detector) -> Reply:
             split = json.loads(body)["dataframe_split"]
             records = [dict(zip(split["columns"], values, strict=True)) for values in split["data"]]
             predictions = [
-                {f"{name}_score": score for name, score in row.items()} for row in _scores(detector, _table(records))
+                {f"{name}_score": score for name, score in row.items()}
+                for row in _scores(detector, _table(records), factors)
             ]
             return json.dumps({"predictions": predictions}).encode()
         assert handler.path == "/score?model=ensemble"
         if kind == "application/vnd.apache.arrow.stream":
-            return _arrow(detector, pa.ipc.open_stream(body).read_all())
+            table = pa.ipc.open_stream(body).read_all()
+            return _arrow(_scores(detector, table, factors), table)
         records = [json.loads(line) for line in body.splitlines()] if "ndjson" in kind else json.loads(body)
         entries = [
             {"interaction_id": record["interaction_id"], "scores": scores}
-            for record, scores in zip(records, _scores(detector, _table(records)), strict=True)
+            for record, scores in zip(records, _scores(detector, _table(records), factors), strict=True)
         ]
         if "ndjson" in kind:
             return b"".join(_compact(entry) + b"\n" for entry in entries)
@@ -110,15 +115,14 @@ def _table(records: list[dict[str, Any]]) -> pa.Table:
     return table.set_column(table.column_names.index("csat"), "csat", pc.cast(table["csat"], pa.float64()))
 
 
-def _scores(detector: Detector, table: pa.Table) -> list[dict[str, float]]:
+def _scores(detector: Detector, table: pa.Table, factors: dict[str, float]) -> list[dict[str, float]]:
     found = detector.score(table)
     columns = found.raw | {"ensemble": found.ensemble}
-    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    rows = zip(*((values * factors.get(name, 1)).tolist() for name, values in columns.items()), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _arrow(detector: Detector, table: pa.Table) -> bytes:
-    rows = _scores(detector, table)
+def _arrow(rows: list[dict[str, float]], table: pa.Table) -> bytes:
     columns = {"interaction_id": table["interaction_id"]}
     columns |= {f"{name}_score": pa.array([row[name] for row in rows]) for name in rows[0]}
     answer, sink = pa.table(columns), io.BytesIO()

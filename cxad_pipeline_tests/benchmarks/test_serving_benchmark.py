@@ -127,6 +127,18 @@ def test_a_wrong_answer_is_no_result(code: Any, load: Callable[..., Any], change
     assert len(bodies) < 100  # the other connections stop, too
 
 
+def test_one_wrong_answer_stops_all_connections(code: Any, load: Callable[..., Any]) -> None:
+    def wrong_once(handler: Any, body: bytes) -> bytes:
+        return b"<1>" if len(handler.bodies) == 20 else body
+
+    with (
+        standing_in(wrong_once) as (port, bodies),
+        pytest.raises(code.load_generator.LoadError, match="holds b'<0>' 0 times"),
+    ):
+        code.load_generator.generate(load(port, 20_000, connections=3))
+    assert len(bodies) < 2_000
+
+
 def test_the_generator_runs_in_a_process_of_its_own_which_tells_of_wrong_answers(
     code: Any, load: Callable[..., Any]
 ) -> None:
@@ -177,16 +189,15 @@ def test_answers_of_each_kind_are_compared_with_the_detector(
     assert sorted({position for position, _ in found.kept}) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("model", ["iforest", "rcf", "ensemble"])
 @pytest.mark.parametrize("name", ["JSON", "NDJSON", "Arrow", "MLflow JSON"])
-def test_scores_of_another_detector_are_refused(
-    code: Any, detector: Detector, kinds: dict[str, Any], name: str
+def test_scores_that_differ_a_little_are_refused(
+    code: Any, detector: Detector, kinds: dict[str, Any], name: str, model: str
 ) -> None:
-    table = code.scoring_requests.interactions(60)
-    other = Detector.fit(table, DetectorConfig(["csat", "ies", "aht_seconds"], ["channel", "queue"]))
-    posts = code.scoring_requests.Posts.of(kinds[name], table, 20, 3)
-    with standing_in(scoring(other)) as (port, _):
+    posts = code.scoring_requests.Posts.of(kinds[name], code.scoring_requests.interactions(60), 20, 3)
+    with standing_in(scoring(detector, **{model: 1 + 1e-8})) as (port, _):
         found = code.load_generator.generate(code.load_generator.Load(port, posts.calls, 6))
-    with pytest.raises(code.load_generator.LoadError, match=r"not those of Detector\.score"):
+    with pytest.raises(code.load_generator.LoadError, match=rf"scores of {model} are not those of Detector\.score"):
         posts.check(found, detector)
 
 

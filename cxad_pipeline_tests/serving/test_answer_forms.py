@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -109,7 +110,7 @@ def test_numbers_and_identities_survive_every_form_exactly(
     ids: list[str], columns: dict[str, np.ndarray], flagged: np.ndarray
 ):
     flags = {name: flagged[place % 12] for place, name in enumerate(columns)}
-    answer = Answer(ids, "both", "v1", columns, flags, flagged[0], np.zeros(3), (), {})
+    answer = Answer(ids, "both", "v1", columns, flags, flagged[0], np.zeros(3), (), {}, {})
     in_json = json.loads(to_json(answer, 0.5))["scores"]
     in_lines = [json.loads(line) for line in to_ndjson(answer).split(b"\n")[:-1]]
     in_arrow = pa.ipc.open_stream(to_arrow(answer, 0.5)).read_all()
@@ -165,3 +166,12 @@ def test_another_version_is_named_in_every_form(batch: Batch):
     assert json.loads(to_json(answer, 1.0))["model_version"] == "v41"
     assert [json.loads(line)["model_version"] for line in to_ndjson(answer).splitlines()] == ["v41", "v41"]
     assert pa.ipc.open_stream(to_arrow(answer, 1.0)).schema.metadata[b"model_version"] == b"v41"
+
+
+def test_fields_that_the_schema_does_not_know_are_named_with_their_count() -> None:
+    batch = dataclasses.replace(batch_of(interactions(3)), ignored={"aht_second": 2})
+    answer = score(snapshot(), batch)
+    assert json.loads(to_json(answer, 1.0))["ignored_fields"] == {"aht_second": 2}
+    metadata = pa.ipc.open_stream(to_arrow(answer, 1.0)).schema.metadata
+    assert json.loads(metadata[b"ignored_fields"]) == {"aht_second": 2}
+    assert "ignored_fields" not in json.loads(to_json(score(snapshot(), batch_of(interactions(3))), 1.0))

@@ -187,6 +187,13 @@ def test_a_timestamp_column_is_read_as_in_files(
         assert [dt.datetime.fromisoformat(text) for text in texts] == from_files.to_pylist()
 
 
+def test_a_timestamp_without_zone_is_read_as_text_is_where_clocks_are_set() -> None:
+    times = [dt.datetime(2026, 3, 29, 2, 30), dt.datetime(2026, 10, 25, 2, 30), dt.datetime(2026, 7, 1)]
+    typed = READER.read(stream(valid(3, timestamp=pa.array(times))), ARROW)
+    texts = READER.read(stream(valid(3, timestamp=[time.isoformat() for time in times])), ARROW)
+    assert typed.moments().tolist() == texts.moments().tolist()
+
+
 def test_a_missing_time_beside_timestamp_stays_missing() -> None:
     there = dt.datetime(2026, 7, 1, 10, tzinfo=dt.UTC)
     for values in (pa.array([None, there]), pa.array([None, "2026-07-01T12:00"])):
@@ -333,6 +340,18 @@ HOSTILE = [
 )
 def test_a_body_that_is_broken_or_may_grow_is_refused(body: bytes, words: str) -> None:
     assert words in str(refused(body))
+
+
+def test_a_long_text_of_a_dictionary_is_refused_before_the_rows_repeat_it() -> None:
+    table = valid(2, channel=pa.DictionaryArray.from_arrays(pa.array([0, 0]), pa.array(["voice", "x" * 1_001])))
+    (fault,) = refused(stream(table)).faults
+    assert (fault.field, fault.index) == ("channel", None)
+
+
+def test_offsets_that_go_backwards_are_refused_before_they_are_followed() -> None:
+    offsets = pa.py_buffer(np.array([0, 5, 2, 9], np.int32))
+    table = valid(3, channel=pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"voicechat")]))
+    assert "Offset" in str(refused(stream(table)))
 
 
 def test_a_text_that_is_no_utf8_is_refused() -> None:

@@ -234,6 +234,21 @@ def test_an_event_that_is_too_long_is_told_as_missed_and_kept_nowhere() -> None:
     _run(scenario)
 
 
+def test_a_client_takes_no_more_than_a_bounded_number_of_bytes_at_once() -> None:
+    async def scenario() -> None:
+        stream = _stream()
+        subscription = stream.subscribe()
+        stream.publish([an_event(number, note="x" * 15_000) for number in range(1, 101)])
+        messages: list[Message] = []
+        while len(messages) < 100:
+            some = await anext(subscription)
+            assert sum(len(message.frame) for message in some) < 100_000
+            messages += some
+        assert _walk(messages) == 100
+
+    _run(scenario)
+
+
 def test_no_more_than_so_many_listen_and_one_that_leaves_makes_room() -> None:
     async def scenario() -> None:
         stream = _stream()

@@ -7,10 +7,12 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from serving_examples import CONFIG, fitted_detector, interactions, simulated
 
 from cxad_pipeline.detection import Detector
 from cxad_pipeline.interactions.schema import Column, InteractionSchema
-from cxad_pipeline.serving.local_copy import LocalCopy, keep
+from cxad_pipeline.serving.local_copy import LocalCopy, keep, load_copy
 from cxad_pipeline.serving.model_store import ModelStore
 from cxad_pipeline.serving.snapshot import Snapshot
 from cxad_pipeline.settings import Settings, load_settings
@@ -217,25 +219,30 @@ def test_a_reload_loads_what_was_refused_before(settings: Settings):
     asyncio.run(scenario())
 
 
-def test_the_event_loop_goes_on_while_a_model_is_loaded(settings: Settings):
+def test_the_event_loop_goes_on_while_a_model_is_loaded(settings: Settings, monkeypatch: pytest.MonkeyPatch):
     put(settings, "1")
+    begun, turned, went_on = threading.Event(), threading.Event(), []
+
+    def slowly(*arguments: Any) -> Detector:
+        begun.set()
+        went_on.append(turned.wait(10))
+        return load_copy(*arguments)
+
+    monkeypatch.setattr("cxad_pipeline.serving.model_store.load_copy", slowly)
 
     async def scenario() -> None:
         worker = Worker(settings)
-        turns = 0
-
-        async def turn() -> None:
-            nonlocal turns
-            while worker.models.current is None:
-                turns += 1
-                await asyncio.sleep(0)
-
-        turning = asyncio.create_task(turn())
-        async with worker.running():
-            await turning
-        assert turns > 20
+        starting = asyncio.create_task(worker.models.start())
+        while not starting.done():
+            await asyncio.sleep(0.02)
+            if begun.is_set():
+                turned.set()
+        await starting
+        assert worker.version == "1"
+        await worker.models.stop()
 
     asyncio.run(scenario())
+    assert went_on == [True]
 
 
 def test_a_worker_imports_neither_mlflow_nor_what_comes_with_it():

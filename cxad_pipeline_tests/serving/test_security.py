@@ -126,13 +126,19 @@ def test_without_the_middleware_a_route_is_still_closed() -> None:
 
 
 def test_openapi_shows_where_a_key_is_wanted() -> None:
-    document = small_app().openapi()
+    document = small_app(settings_with_keys()).openapi()
     scheme = document["components"]["securitySchemes"]["ApiKey"]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for path, method, wanted in (("/score", "post", True), ("/models", "get", True), ("/health", "get", False)):
         operation = document["paths"][path][method]
         assert ("security" in operation) == wanted
         assert ({"401", "403"} <= set(operation["responses"])) == wanted
+
+
+def test_openapi_asks_nobody_for_a_key_where_there_are_none() -> None:
+    document = small_app().openapi()
+    assert "securitySchemes" not in document["components"]
+    assert not any("security" in operation for path in document["paths"].values() for operation in path.values())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost", "LocalHost", "::ffff:127.0.0.1"])

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,11 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
-from model_store_world import RegistryWorld, _migrated_database, _mlflow_environment_as_before, registry_world
+from model_store_world import RegistryWorld, world_in
 from service_world import PATIENCE, RunningService, ServiceWorld, until, unused_port
 from serving_examples import fitted_detector, interactions, json_body
 
 from cxad_pipeline.serving.security import new_key
-
-__all__ = ["_migrated_database", "_mlflow_environment_as_before", "registry_world"]  # fixtures
 
 FORBIDDEN = ("dagster", "sklearn", "pandas", "pandera", "mlflow", "pyarrow", "sqlalchemy", "alembic", "rrcf")
 RECORD = {"timestamp": "2026-03-02T09:30:00Z", "channel": "voice", "language": "en", "queue": "billing"}
@@ -35,6 +34,12 @@ def world(tmp_path: Path) -> ServiceWorld:
     made = ServiceWorld(tmp_path)
     made.place_model()
     return made
+
+
+@pytest.fixture
+def registry_world(tmp_path: Path) -> Iterator[RegistryWorld]:
+    with world_in(tmp_path) as made:
+        yield made
 
 
 def _post(service: RunningService, content: bytes, path: str = "/score", **headers: str) -> httpx2.Response:

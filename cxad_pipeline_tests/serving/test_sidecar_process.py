@@ -6,10 +6,12 @@ import asyncio
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -31,6 +33,7 @@ from cxad_pipeline.interactions.schema import InteractionSchema
 from cxad_pipeline.serving.local_copy import keep, read_pointer
 from cxad_pipeline.serving.mailbox import Mailbox
 from cxad_pipeline.serving.model_store import ModelStore
+from cxad_pipeline.serving.sidecar import Sidecar
 from cxad_pipeline.serving.supervision import Supervisor
 from cxad_pipeline.settings import Settings
 
@@ -174,6 +177,7 @@ import asyncio, os, sys
 from pathlib import Path
 from cxad_pipeline.serving.mailbox import Mailbox
 from cxad_pipeline.serving.model_store import ModelStore
+from cxad_pipeline.serving.sidecar import Sidecar
 from cxad_pipeline.serving.supervision import Supervisor
 from cxad_pipeline.settings import Settings
 
@@ -240,6 +244,8 @@ def test_when_the_worker_with_the_lock_is_killed_another_takes_over(registry_wor
             worker.wait()
             assert worker.stdout is not None
             worker.stdout.close()
+        for left in sidecars(world.state):
+            os.kill(left, signal.SIGKILL)
 
 
 def test_a_fetch_that_hangs_stops_nothing_else_and_what_it_leaves_is_removed(
@@ -286,6 +292,42 @@ def test_a_fetch_that_hangs_stops_nothing_else_and_what_it_leaves_is_removed(
         asyncio.run(scenario(silent.getsockname()[1]))
 
 
+def test_a_full_disk_costs_no_model_and_no_sign_of_life(registry_world: RegistryWorld):
+    """A limit of file sizes stands for the full disk: the system refuses the same writes, with another number."""
+    world = registry_world
+    first = world.new_champion()
+
+    async def scenario() -> None:
+        async with Worker(world.settings()).running() as worker:
+            await until(lambda: worker.version == first)
+            (pid,) = sidecars(world.state)
+            second = world.new_champion(other_detector())
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            outcome = await worker.models.reload(60)
+            assert (outcome.before, outcome.after, outcome.changed) == (first, first, False)
+            assert outcome.error is not None
+            assert outcome.error.startswith(f"version {second} can't be kept in {world.state} (")
+            assert "make room" in outcome.error
+            assert world.copies() == [read_pointer(world.state).folder]
+
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
+            beat = world.state / "sidecar.json"
+            content, last = beat.read_text(), beat.stat().st_mtime_ns
+            for _ in range(2):
+                await until(lambda last=last: beat.stat().st_mtime_ns > last)
+                last = beat.stat().st_mtime_ns
+            assert beat.read_text() == content  # it could not be written, and yet lives
+            assert json.loads(content)["pid"] == pid
+
+            unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+            outcome = await worker.models.reload(60)
+            assert (outcome.before, outcome.after, outcome.error) == (first, second, None)
+            assert sidecars(world.state) == [pid]
+
+    asyncio.run(scenario())
+
+
 def test_two_services_of_different_registries_on_one_state_folder_are_told(registry_world: RegistryWorld):
     world = registry_world
     version = world.new_champion()
@@ -300,6 +342,35 @@ def test_two_services_of_different_registries_on_one_state_folder_are_told(regis
             assert ours.models.status()["last_error"] is None
 
     asyncio.run(scenario())
+
+
+def test_a_part_that_fails_is_started_again_and_the_other_goes_on(
+    registry_world: RegistryWorld, monkeypatch: pytest.MonkeyPatch
+):
+    world = registry_world
+    version, starts = world.new_champion(), []
+
+    def fails(self: Sidecar) -> None:
+        starts.append(1)
+        raise RuntimeError("no such table")
+
+    monkeypatch.setattr(Sidecar, "_drain", fails)
+    sidecar = Sidecar(world.settings())
+    thread = threading.Thread(target=sidecar.run)
+    thread.start()
+
+    async def scenario() -> None:
+        await until(lambda: (copy := read_pointer(world.state)) and copy.version == version)
+        await until(lambda: len(starts) > 1)
+        told = world.state / "sidecar.json"
+        await until(lambda: json.loads(told.read_text())["failures"] == {"drain": "RuntimeError: no such table"})
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        sidecar.stop()
+        thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_by_hand_it_says_who_starts_it():

@@ -1,4 +1,4 @@
-"""What a worker has answered is on its way to the store, whatever happens to the worker, the disk or the database."""
+"""What a worker has found is kept in whole lines, handed over in time, and counted where it can't be kept."""
 
 from __future__ import annotations
 
@@ -6,48 +6,24 @@ import asyncio
 import json
 import logging
 import os
-import random
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from anomaly_records import anomaly
+from draining import run_python
 
 from cxad_pipeline.serving import spool as spool_module
-from cxad_pipeline.serving.drain import Drain
 from cxad_pipeline.serving.spool import Spool, claim, segment_sizes, spool_folder
-from cxad_pipeline.settings import Settings
-from cxad_pipeline.store.anomalies import AnomalyFilter, find_anomalies
-from cxad_pipeline.store.database import open_store
 from cxad_pipeline.store.records import AnomalyRecord
 
 pytest_plugins = ["store_databases"]
 
+
 PLENTY = 1 << 30
 
-WORKER = """
-import asyncio, sys
-from pathlib import Path
-from anomaly_records import anomaly
-from cxad_pipeline.serving.spool import Spool
-
-async def serve(state, name, size):
-    spool = Spool(Path(state), 1 << 30)
-    await spool.start()
-    number = 0
-    while True:
-        spool.append([anomaly(f"{name}-{number}-{part}", text="x" * int(size)) for part in range(3)])
-        print(f"{name}-{number}", flush=True)  # the answer
-        number += 1
-        if number % 5 == 0:
-            await asyncio.sleep(0.001)
-
-asyncio.run(serve(*sys.argv[1:]))
-"""
 
 LIMITED = """
 import asyncio, json, resource, sys
@@ -68,64 +44,6 @@ for number in range(60):
 asyncio.run(spool.stop())
 print(json.dumps({"kept": kept, "lost": lost}))
 """
-
-
-def _run(code: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-@pytest.fixture
-def settings_on_sqlite(sqlite_url: str, settings_for: Callable[..., Settings]) -> Settings:
-    return settings_for(sqlite_url)
-
-
-@pytest.mark.parametrize("size", [0, 20_000])
-def test_what_was_answered_before_a_kill_reaches_the_store_once(settings_on_sqlite: Settings, size: int) -> None:
-    settings, moments = settings_on_sqlite, random.Random(size)
-    answered: list[str] = []
-    drain = Drain(settings)
-    for kill in range(16):
-        worker = _run(WORKER, settings.serving.state, f"W{kill}", size)
-        assert worker.stdout is not None
-        first = worker.stdout.readline()
-        assert first
-        time.sleep(moments.uniform(0, 0.08 if kill % 8 else 1.5))  # the moment of death is what varies
-        worker.send_signal(signal.SIGKILL)
-        answers = [first, *worker.stdout.readlines()]
-        worker.wait()
-        answered += [line.rstrip("\n") for line in answers if line.endswith("\n")]
-        if kill % 3 == 0:
-            drain.drain_once()
-    drain.drain_once()
-    kept = [record["interaction_id"] for record in _stored(settings)]
-    assert len(answered) > 500
-    assert {f"{name}-{part}" for name in answered for part in range(3)} <= set(kept)
-    assert len(kept) == len(set(kept))
-    assert segment_sizes(spool_folder(Path(settings.serving.state))) == {}
-
-
-def test_a_segment_of_a_living_process_is_left_alone(settings_on_sqlite: Settings) -> None:
-    worker = _run(WORKER, settings_on_sqlite.serving.state, "W", 0)
-    try:
-        assert worker.stdout is not None
-        worker.stdout.readline()
-        worker.send_signal(signal.SIGSTOP)  # as slow as can be, and alive
-        os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
-        current = max(segment_sizes(spool_folder(Path(settings_on_sqlite.serving.state))))
-        content = current.read_bytes()
-        Drain(settings_on_sqlite).drain_once()
-        assert current.read_bytes() == content
-        assert content.count(b"\n") > 0
-    finally:
-        worker.kill()
-        worker.communicate()
-    Drain(settings_on_sqlite).drain_once()
-    assert not current.exists()
-    assert {json.loads(line)["interaction_id"] for line in content.splitlines()} <= {
-        record["interaction_id"] for record in _stored(settings_on_sqlite)
-    }
 
 
 def test_records_arrive_as_they_were(tmp_path: Path) -> None:
@@ -244,7 +162,7 @@ def test_the_limit_counts_what_other_workers_left(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_whole_records_and_no_line_is_torn(tmp_path: Path) -> None:
-    worker = _run(LIMITED, tmp_path)
+    worker = run_python(LIMITED, tmp_path)
     said = json.loads(worker.communicate(timeout=60)[0])
     assert worker.returncode == 0
     assert said["lost"] > 10
@@ -328,11 +246,3 @@ def _spooled(state: Path) -> list[AnomalyRecord]:
     content = [path.read_text(encoding="utf-8") for path in _segments(state)]
     assert all(text.endswith("\n") or not text for text in content)
     return [json.loads(line) for text in content for line in text.split("\n")[:-1]]
-
-
-def _stored(settings: Settings) -> list[AnomalyRecord]:
-    store = open_store(settings)
-    with store.reading() as connection:
-        found, _ = find_anomalies(connection, AnomalyFilter(), limit=10_000_000)
-    store.close()
-    return list(found)

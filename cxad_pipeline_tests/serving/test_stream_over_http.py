@@ -181,7 +181,7 @@ def test_a_client_that_reads_nothing_delays_nobody_and_is_told_what_it_missed(tm
         with _stuck_client(service) as stuck:
             number = 0
             while service.state()["dropped"] < 100:
-                service.publish([an_event(n, note="x" * 20_000) for n in range(number, number + 50)])
+                service.publish([an_event(n, note="x" * 15_000) for n in range(number, number + 50)])
                 assert _names(_take(quick, 50)) == [str(n) for n in range(number, number + 50)]
                 number += 50
             got = missed = 0
@@ -196,7 +196,7 @@ def test_a_client_that_reads_nothing_delays_nobody_and_is_told_what_it_missed(tm
         # Again, and this time the service is asked to end while the client takes nothing.
         with _stuck_client(service):
             for _ in range(20):
-                service.publish([an_event(n, note="x" * 20_000) for n in range(50)])
+                service.publish([an_event(n, note="x" * 15_000) for n in range(50)])
             service.terminate()
 
 

@@ -322,7 +322,9 @@ def test_a_process_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     "datagram",
     [b"", b"\n", b"no origin\n1 {}", b"0123456789ab\nx {}", b"0123456789ab\n1 {", b"0123456789ab\n1 []", b"\xff\n1 {}"],
 )
-def test_a_datagram_that_makes_no_sense_changes_nothing(tmp_path: Path, datagram: bytes) -> None:
+def test_a_datagram_that_makes_no_sense_changes_nothing(
+    tmp_path: Path, datagram: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
         first, second = await _pair(tmp_path)
         listener = second.subscribe()
@@ -334,6 +336,9 @@ def test_a_datagram_that_makes_no_sense_changes_nothing(tmp_path: Path, datagram
         await second.stop()
 
     _run(scenario)
+    assert [record.message.partition(" (")[0] for record in caplog.records if record.levelname != "DEBUG"] == [
+        "live stream: a datagram can't be read"
+    ]
 
 
 def test_only_this_user_may_enter_the_folder(tmp_path: Path) -> None:
