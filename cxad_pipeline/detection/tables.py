@@ -328,6 +328,9 @@ def _arrow_seconds(name: str, column: Any) -> CodeArray:
 
 def _array_of(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
     try:
+        if isinstance(values, (list, tuple)) and any(isinstance(value, str) for value in values):
+            # Left to itself, numpy makes every text as long as the longest, and drops NULs at their ends.
+            return np.asarray(values, dtype=object)
         return np.asarray(values)
     except ValueError as error:
         raise TableError(f"column {name!r} is no array (n,): {error}") from error

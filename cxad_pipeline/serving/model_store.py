@@ -164,6 +164,8 @@ class ModelStore:
                 self._fail(self._refusal)
                 return
             refused = self._refusal is not None and (again or time.monotonic() >= self._retry_at)
+            if pointer is None:
+                self._refusal = None
             if pointer is None or (pointer == self._pointer and not refused):
                 return
             try:

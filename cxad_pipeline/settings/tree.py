@@ -76,6 +76,9 @@ class FeatureSettings(Node):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"named twice: {', '.join(twice)}")
+        for name in dict.fromkeys([*names, *self.relative_to]):
+            if name in ("interaction_id", "timestamp"):
+                raise ValueError(f"{name} is no feature; for hour and weekday set features.time")
         for name in self.relative_to:
             if name in self.numeric:
                 raise ValueError(f"relative_to: {name} is a metric; segments are made of categories")

@@ -24,6 +24,7 @@ def texts(table: Any) -> list[str | None]:
         [1.0, 2.5, float("nan"), 0.1, -7.0, 123456.0],
         [1, 2, 1],
         ["a", None, ""],
+        ["a\0", "a"],
         [b"a", b"b"],
     ],
 )

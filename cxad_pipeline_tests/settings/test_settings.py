@@ -97,6 +97,7 @@ BAD_VALUES = [
     ("landing: {settle_seconds: .inf}", "landing.settle_seconds", "inf", "finite"),
     ("features: {numeric: csat}", "features.numeric", "'csat'", "list"),
     ("features: {numeric: [csat, csat]}", "features", "csat", "named twice"),
+    ("features: {categorical: [queue, timestamp]}", "features", "timestamp", "no feature; for hour and weekday"),
     ("features: {relative_to: [queue, csat]}", "features", "csat", "relative_to: csat is a metric"),
     ("features: {relative_to: [queue, queue]}", "features", "queue", "relative_to: queue is named twice"),
     ("features: {time: sometimes}", "features.time", "'sometimes'", "boolean"),
