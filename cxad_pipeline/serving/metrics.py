@@ -177,9 +177,9 @@ class Metrics:
             )
         self._loaded.set(snapshot.loaded_at.timestamp())
 
-    def model_load_failed(self, reason: str) -> None:
+    def model_load_failed(self, kind: str, reason: str) -> None:  # noqa: ARG002  words are for the log, not a label
         """Count a model that could not be taken over, by one of `LOAD_FAILURES`; anything else counts as other."""
-        self._load_failures.labels(reason if reason in LOAD_FAILURES else "other").inc()
+        self._load_failures.labels(kind if kind in LOAD_FAILURES else "other").inc()
 
     def watch(self, name: str, read: Reading, *labels: str) -> None:
         """Have a number of somebody else's read for each scrape.

@@ -131,8 +131,8 @@ def test_only_the_model_that_serves_is_shown() -> None:
 
 def test_load_failures_have_a_fixed_set_of_reasons_from_the_start() -> None:
     metrics = Metrics()
-    metrics.model_load_failed("copy_refused")
-    metrics.model_load_failed("something that a file says")
+    metrics.model_load_failed("copy_refused", "damaged")
+    metrics.model_load_failed("something that a file says", "damaged")
     found = {
         labels[0][1]: n for (name, labels), n in scraped(metrics).items() if name == "cxad_model_load_failures_total"
     }

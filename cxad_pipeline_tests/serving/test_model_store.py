@@ -56,7 +56,12 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.loaded: list[str] = []
         self.failures: list[str] = []
-        self.models = ModelStore(settings, self._load, self.failures.append)
+        self.kinds: list[str] = []
+        self.models = ModelStore(settings, self._load, self._failed)
+
+    def _failed(self, kind: str, reason: str) -> None:
+        self.kinds.append(kind)
+        self.failures.append(reason)
 
     def _load(self, snapshot: Snapshot) -> None:
         self.loaded.append(snapshot.version)
@@ -152,6 +157,7 @@ def test_a_copy_that_is_damaged_is_refused_once_and_the_old_model_stays(settings
             await until(lambda: time.monotonic() - looked > 0.5)  # it looks, and tries, many times meanwhile
             assert len(worker.failures) == 1
             assert worker.failures[0].startswith("version 2 is no detector that can serve: arrays.npz")
+            assert worker.kinds == ["copy_refused"]
             assert worker.version == "1"
             status = worker.models.status()
             assert (status["model"]["version"], status["last_error"]) == ("1", worker.failures[0])

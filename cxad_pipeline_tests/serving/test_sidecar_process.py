@@ -74,7 +74,7 @@ def sidecars(state: Path) -> list[int]:
     lock, found = os.fspath(state / "sidecar.lock"), []
     for process in Path("/proc").iterdir():
         try:
-            if b"cxad_pipeline.serving.sidecar" in (process / "cmdline").read_bytes() and any(
+            if b"-m\0cxad_pipeline.serving.sidecar\0" in (process / "cmdline").read_bytes() and any(
                 os.fspath(handle.readlink()) == lock for handle in (process / "fd").iterdir()
             ):
                 found.append(int(process.name))
@@ -175,9 +175,7 @@ def test_while_mlflow_is_away_the_last_good_copy_serves_or_it_is_told_that_there
 WORKER = """
 import asyncio, os, sys
 from pathlib import Path
-from cxad_pipeline.serving.mailbox import Mailbox
 from cxad_pipeline.serving.model_store import ModelStore
-from cxad_pipeline.serving.sidecar import Sidecar
 from cxad_pipeline.serving.supervision import Supervisor
 from cxad_pipeline.settings import Settings
 
