@@ -69,9 +69,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.service = service
     read, review = service.keyring.require("read"), service.keyring.require("reviewer")
+    app.router.routes.extend(scoring_routes(service))  # first, since the router tries them in turn
     for routes in (
         status_routes(service),
-        scoring_routes(service),
         stream_routes(service.stream, read=read),
         review_routes(service.store, read=read, review=review),
         _docs(),

@@ -107,6 +107,7 @@ class Metrics:
             self._load_failures.labels(reason)
         self._by_request: dict[tuple[str, str, int], Counter] = {}
         self._by_route: dict[str, Histogram] = {}
+        self._by_model: dict[str, Counter] = {}
         self._serving: Gauge | None = None
         self._readings: dict[str, Reading] = {}
         self._taken_over: dict[tuple[str, ...], tuple[Reading, float]] = {}
@@ -155,11 +156,16 @@ class Metrics:
         """
         self._scored.inc(n)
         for model, count in flagged.items():
-            self._anomalies.labels(model).inc(count)
+            counter = self._by_model.get(model)
+            if counter is None:
+                counter = self._by_model[model] = self._anomalies.labels(model)
+            if count:
+                counter.inc(count)
         for count in unknown_fields.values():
             self._unknown_fields.inc(count)
         for column, count in unknown_categories.items():
-            self._unknown_categories.labels(column).inc(count)
+            if count:
+                self._unknown_categories.labels(column).inc(count)
 
     def model_loaded(self, snapshot: Snapshot) -> None:
         """Note the model that serves from now on."""

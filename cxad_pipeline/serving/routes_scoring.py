@@ -8,10 +8,11 @@ import asyncio
 import datetime as dt
 import time
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Request, Response
+from starlette.routing import BaseRoute, Route
 
 from cxad_pipeline.interactions.record import record_json_schema
 from cxad_pipeline.serving import answers
@@ -19,16 +20,18 @@ from cxad_pipeline.serving.answer_schema import ScoreAnswer
 from cxad_pipeline.serving.batch import Batch, BodyError, TooManyRecordsError
 from cxad_pipeline.serving.bodies import ARROW, JSON, MEDIA_TYPES, NDJSON, UnsupportedMediaTypeError, kind_of
 from cxad_pipeline.serving.problems import ProblemError, problems
-from cxad_pipeline.serving.query import Flag
 from cxad_pipeline.serving.request_log import note
 from cxad_pipeline.serving.scoring import Answer, anomaly_records, choices, live_event, score
+from cxad_pipeline.serving.security import KEY_SCHEME
 from cxad_pipeline.serving.service import Service
 from cxad_pipeline.serving.snapshot import Snapshot
 from cxad_pipeline.store.records import AnomalyRecord
 
-# A body of so few bytes, some hundred interactions, takes a millisecond; a thread would cost a fifth of it.
-_BESIDE_THE_LOOP = 24_000
+# A body of so few bytes, some hundred interactions, takes a millisecond; a thread would cost a fifth of it. To explain
+# takes ten times as long as to score.
+_BESIDE_THE_LOOP, _BESIDE_THE_LOOP_EXPLAINED = 24_000, 2_400
 
+PATH = "/score"
 NO_MODEL = (
     "No model is loaded: there is no copy on disk, and none came from MLflow yet; /health says why. Train one "
     "(`cxad train`), or wait."
@@ -66,34 +69,21 @@ class _Scored:
     scored_at: dt.datetime
 
 
-def scoring_routes(service: Service) -> APIRouter:
-    """The route, for one service."""
-    routes = APIRouter(tags=["Scoring"])
+def scoring_routes(service: Service) -> list[BaseRoute]:
+    """The routes, for one service: one that answers and one that documents.
 
-    @routes.post(
-        "/score",
-        summary="Score interactions",
-        response_model=ScoreAnswer,
-        responses={200: {"content": _OTHER_KINDS}, **problems(_PROBLEMS)},
-        dependencies=[Depends(service.keyring.require("score"))],
-        openapi_extra={"requestBody": _request_body(service)},
-    )
-    async def score_interactions(
-        request: Request,
-        model: Annotated[
-            str,
-            Query(
-                description="`both`: every model, flagged where any flags; `ensemble`: the ensemble, too; or the name "
-                "of one model.",
-                json_schema_extra={"enum": ["both", "ensemble", *service.settings.model_names]},
-            ),
-        ] = "both",
-        explain: Annotated[Flag, Query(description="Add severity, reasons and typical ranges.")] = False,
-    ) -> Response:
+    What FastAPI does around an endpoint takes as long as scoring an interaction. So Starlette's own route answers, and
+    FastAPI's, behind it, is there for the OpenAPI document.
+    """
+    may_score = service.keyring.require("score")
+
+    async def score_interactions(request: Request) -> Response:
         """Score interactions with the champion.
 
         The answer is of the body's kind: JSON, NDJSON with a line for each interaction, or an Arrow IPC stream.
         """
+        await may_score(request)
+        model, explain = _parameters(request)
         started = time.perf_counter()
         media_type = request.headers.get("content-type", JSON)
         try:
@@ -112,7 +102,7 @@ def scoring_routes(service: Service) -> APIRouter:
             return _scored(service, snapshot, body, kind, model, explain, started)
 
         try:
-            if len(body) <= _BESIDE_THE_LOOP:
+            if len(body) <= (_BESIDE_THE_LOOP_EXPLAINED if explain else _BESIDE_THE_LOOP):
                 scored = work()
             else:
                 scored = await asyncio.get_running_loop().run_in_executor(service.scoring_threads, work)
@@ -127,7 +117,15 @@ def scoring_routes(service: Service) -> APIRouter:
         _count(service, request, scored)
         return Response(scored.content, media_type=kind, headers={"X-Model-Version": scored.answer.label})
 
-    return routes
+    documented = APIRouter(tags=["Scoring"])
+    documented.post(
+        PATH,
+        summary="Score interactions",
+        response_model=ScoreAnswer,
+        responses={200: {"content": _OTHER_KINDS}, **problems(_PROBLEMS)},
+        openapi_extra=_documentation(service),
+    )(score_interactions)
+    return [Route(PATH, score_interactions, methods=["POST"]), *documented.routes]
 
 
 def _scored(
@@ -165,13 +163,45 @@ def _count(service: Service, request: Request, scored: _Scored) -> None:
     note(request, records=n_rows, anomalies=answer.n_anomalies, model_version=answer.label)
 
 
-def _request_body(service: Service) -> dict[str, Any]:
-    """The bodies as OpenAPI shows them, from the one schema."""
+def _parameters(request: Request) -> tuple[str, bool]:
+    """`model` and `explain`.
+
+    Raises
+    ------
+    ProblemError
+        422 if `explain` is neither true nor false.
+    """
+    if not request.scope["query_string"]:
+        return "both", False
+    given = request.query_params
+    explain = given.get("explain", "false")
+    if explain not in ("true", "false"):
+        raise ProblemError(422, f"The query parameter 'explain' must be true or false; got {explain[:60]!r}.")
+    return given.get("model", "both"), explain == "true"
+
+
+def _documentation(service: Service) -> dict[str, Any]:
+    """Key, parameters and bodies as OpenAPI shows them, the records from the one schema."""
     most = f"At most {service.settings.serving.max_records:,} interactions (serving.max_records); more answer 413."
     array = {"type": "array", "items": record_json_schema(service.schema), "description": most}
     line = {"type": "string", "description": "One interaction a line, each a JSON object as in the array."}
     stream = {"type": "string", "format": "binary", "description": "A table with these columns, not compressed."}
-    return {
-        "required": True,
-        "content": {JSON: {"schema": array}, NDJSON: {"schema": line}, ARROW: {"schema": stream}},
-    }
+    models = ["both", "ensemble", *service.settings.model_names]
+    parameters = [
+        {
+            "name": "model",
+            "in": "query",
+            "description": "`both`: every model, flagged where any flags; `ensemble`: the ensemble, too; or the name "
+            "of one model.",
+            "schema": {"type": "string", "enum": models, "default": "both"},
+        },
+        {
+            "name": "explain",
+            "in": "query",
+            "description": "Add severity, reasons and typical ranges.",
+            "schema": {"type": "boolean", "default": False},
+        },
+    ]
+    content = {JSON: {"schema": array}, NDJSON: {"schema": line}, ARROW: {"schema": stream}}
+    found: dict[str, Any] = {"parameters": parameters, "requestBody": {"required": True, "content": content}}
+    return found if service.keyring.empty else found | {"security": [{KEY_SCHEME: []}]}

@@ -31,6 +31,9 @@ from cxad_pipeline.settings import Settings, SettingsError
 from cxad_pipeline.settings.serving import Role, ServingSettings
 
 KEY_PREFIX = "cxad_"
+KEY_SCHEME = "ApiKey"
+"""Name of the bearer scheme in OpenAPI."""
+
 # A state may change by these alone (RFC 9110, 9.2.1, says what is safe).
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _BEARER = re.compile(rb"bearer +(\S+) *", re.IGNORECASE)
@@ -224,7 +227,7 @@ class KeyRequirement(Requirement, SecurityBase):
     def __init__(self, keyring: Keyring, role: Role) -> None:
         super().__init__(keyring, role)
         self.model = BearerScheme(description="An API key, made by `cxad key`.")
-        self.scheme_name = "ApiKey"
+        self.scheme_name = KEY_SCHEME
 
 
 def identify(keyring: Keyring, scope: Scope) -> Caller | None:
