@@ -92,7 +92,7 @@ docker-up: ## Start the services of docker-compose.yml
 docker-down: ## Stop them
 	docker compose down
 
-clean: ## Remove what was made: data of runs, state, caches; keep .venv and landed files
+clean: ## Remove what was made: data of runs, state with all databases (MLflow, Dagster, anomalies and feedback), caches
 	rm -rf data/processed data/storage data/state data/technion .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache build cxad_pipeline.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

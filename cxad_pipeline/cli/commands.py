@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import warnings
 from importlib.util import find_spec
@@ -142,7 +143,8 @@ def workflow() -> None:
         totals = _guarded(pipeline.score_landed, settings, instance, model="ensemble")
     ports = settings.ports
     interfaces = (
-        f"`make up` or `cxad up`: Dagster http://127.0.0.1:{ports.dagster}, MLflow http://127.0.0.1:{ports.mlflow}"
+        f"`make up` or `cxad up`: Dagster http://127.0.0.1:{ports.dagster}, MLflow http://127.0.0.1:{ports.mlflow}, "
+        f"API http://127.0.0.1:{ports.api}/docs"
     )
     rows = [*pipeline.training_rows(made), *pipeline.scoring_rows(totals), ("look around", interfaces)]
     show("Workflow", rows)
@@ -249,8 +251,10 @@ def key(name: str, role: tuple[str, ...]) -> None:
 
     secret, digest = new_key()
     click.echo(f"key (shown once): {secret}", err=True)
-    entry = {"serving": {"keys": {name: {"sha256": digest, "roles": list(role)}}}}
-    click.echo(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True), nl=False)
+    entry = {name: {"sha256": digest, "roles": list(role)}}
+    click.echo(yaml.safe_dump({"serving": {"keys": entry}}, sort_keys=False, allow_unicode=True), nl=False)
+    click.echo("# beside other keys, the entry alone; or in the environment, as API_KEYS in .env for docker-compose:")
+    click.echo(f"# CXAD_SERVING__KEYS='{json.dumps(entry)}'")
 
 
 @main.command()

@@ -6,6 +6,7 @@ Belongs here: the look before anything starts, and the one error. Does not belon
 
 from __future__ import annotations
 
+import errno
 import socket
 from ipaddress import ip_address
 
@@ -40,6 +41,8 @@ def require_free(host: str, port: int, key: str) -> None:
         except socket.gaierror as error:
             raise CannotServeError(f"serving.host: no address of this machine is named {host!r}") from error
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise CannotServeError(f"serving.host: {host} is no address of this machine") from error
             variable = f"CXAD_{key.upper().replace('.', '__')}"
             raise CannotServeError(
                 f"port {port} is in use or not to be had on {host} ({error.strerror}): stop what listens there, or set "

@@ -152,7 +152,7 @@ class ScoreAnswer(_Part):
         json_schema_extra={"examples": [{"scores": [_EXAMPLE], **_TOTALS}, {"scores": [_EXPLAINED], **_TOTALS}]}
     )
 
-    scores: Annotated[list[ScoreEntry] | list[ExplainedEntry], Field(description="One entry for each interaction.")]
+    scores: Annotated[list[ExplainedEntry] | list[ScoreEntry], Field(description="One entry for each interaction.")]
     total_records: int = Field(ge=0, description="Number of interactions.", examples=[1])
     anomalies_detected: int = Field(
         ge=0,
@@ -168,4 +168,10 @@ class ScoreAnswer(_Part):
         description="Fields that the schema does not know, and in how many records each stood; left out where there "
         "are none. A misspelt name shows here.",
         examples=[{"aht_second": 1}],
+    )
+    unknown_categories: dict[str, int] = Field(
+        default_factory=dict,
+        description="Category columns, and how many records have a category that training has not seen, which counts "
+        "as none; left out where there are none.",
+        examples=[{"queue": 1}],
     )

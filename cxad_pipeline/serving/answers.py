@@ -87,14 +87,18 @@ def _text_array(texts: Sequence[str]) -> Any:
 
 
 def _totals(answer: Answer, elapsed_ms: float) -> dict[str, Any]:
-    totals = {
+    totals: dict[str, Any] = {
         "total_records": len(answer.ids),
         "anomalies_detected": answer.n_anomalies,
         "processing_time_ms": round(elapsed_ms, 3),
         "model_version": answer.label,
     }
-    # A misspelt name would else go unseen: its column counts as missing.
-    return totals | ({"ignored_fields": dict(answer.ignored)} if answer.ignored else {})
+    # A misspelt name or category would else go unseen: it counts as missing.
+    if answer.ignored:
+        totals["ignored_fields"] = dict(answer.ignored)
+    if unknown := {name: count for name, count in answer.unknown_categories.items() if count}:
+        totals["unknown_categories"] = unknown
+    return totals
 
 
 def _entries(answer: Answer) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -20,7 +21,7 @@ from cxad_pipeline.serving import problems
 from cxad_pipeline.serving.front import Front, page_policy
 from cxad_pipeline.serving.request_log import configure_logging
 from cxad_pipeline.serving.routes_review import review_routes
-from cxad_pipeline.serving.routes_scoring import scoring_routes
+from cxad_pipeline.serving.routes_scoring import record_schemas, scoring_routes
 from cxad_pipeline.serving.routes_status import status_routes
 from cxad_pipeline.serving.routes_stream import stream_routes
 from cxad_pipeline.serving.service import Service
@@ -61,11 +62,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title=TITLE,
         version=__version__,
-        description=_DESCRIPTION,
+        description=f"{_DESCRIPTION}\nTimes without a zone are in {settings.timezone}.\n",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would name the address as this service sees it, without its proxy's TLS
         separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
     read, review = service.keyring.require("read"), service.keyring.require("reviewer")
@@ -73,14 +76,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (
         status_routes(service),
         stream_routes(service.stream, read=read),
-        review_routes(service.store, read=read, review=review),
+        review_routes(service.store, read=read, review=review, zone=ZoneInfo(settings.timezone)),
         _docs(),
     ):
         app.include_router(routes)
     # Swagger UI from a package: the page works without the internet, and the browser loads nothing from elsewhere.
     app.mount(_ASSETS, StaticFiles(directory=str(files("fastapi_swagger.resources"))), name="docs-assets")
-    problems.install(app)
-    app.add_middleware(Front, serving=settings.serving, keyring=service.keyring, metrics=service.metrics)
+    problems.install(app, record_schemas(service))
+    paths = {*app.openapi()["paths"], "/docs", "/openapi.json"}
+    app.add_middleware(Front, serving=settings.serving, keyring=service.keyring, metrics=service.metrics, paths=paths)
     return app
 
 

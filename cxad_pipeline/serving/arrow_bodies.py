@@ -216,7 +216,8 @@ def _refuse_columns(given: pa.Schema, schema: InteractionSchema) -> None:
         elif found and (expected := _unread(given.field(found[0]).type, column)):
             shown = str(given.field(found[0]).type)
             shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
-            faults.append(Fault(f"must be a column of the type {expected}; got {shown}", field=column.name))
+            hint = " (polars: compat_level=CompatLevel.oldest())" if shown == "string_view" else ""
+            faults.append(Fault(f"must be a column of the type {expected}; got {shown}{hint}", field=column.name))
     if faults:
         raise fault_words.bad_body(faults, len(faults))
 

@@ -28,6 +28,7 @@ _DICTIONARY_DATA, _DICTIONARY_IS_DELTA = 1, 2
 _N_ROWS, _COMPRESSION = 0, 3
 
 _MOST_COLUMNS = 10_000
+_FILE_MAGIC = b"ARROW1"
 
 
 def refuse_bombs(body: bytes, max_records: int) -> None:
@@ -45,6 +46,11 @@ def refuse_bombs(body: bytes, max_records: int) -> None:
     """
     if not body:
         raise unreadable("The body is empty; it must be an Arrow IPC stream.")
+    if body.startswith(_FILE_MAGIC):
+        raise unreadable(
+            "The body is an Arrow file (Feather); send a stream, as pyarrow.ipc.new_stream or polars' write_ipc_stream "
+            "write it."
+        )
     source = pa.BufferReader(pa.py_buffer(body))
     try:
         n_rows = 0

@@ -26,12 +26,17 @@ def wrong_type(column: Column, value: Any) -> str:
     """The value is of another type than the column."""
     if value is None:
         return REQUIRED
+    if column.type == "timestamp":
+        return no_time(value)
     return f"must be {'a number' if column.is_metric else 'text'}; got {quoted(value)}"
 
 
 def no_time(value: Any) -> str:
-    """The text is no time."""
-    return f"must be an ISO 8601 time of the years 1900 to 2199, such as 2026-03-02T09:30:00Z; got {quoted(value)}"
+    """The value is no text of a time."""
+    return (
+        "must be text, a date with the time of day by ISO 8601 in the years 1900 to 2199, such as "
+        f"2026-03-02T09:30:00Z; got {quoted(value)}"
+    )
 
 
 def too_long(length: int) -> str:
@@ -41,7 +46,7 @@ def too_long(length: int) -> str:
 
 def not_finite(value: Any) -> str:
     """The number is not finite."""
-    return f"must be a finite number; got {quoted(value)}"
+    return f"must be a finite number, or null where it is missing; got {quoted(value)}"
 
 
 def not_whole(value: Any) -> str:

@@ -16,6 +16,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Container
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -113,6 +114,8 @@ class Front:
         Where requests are counted.
     body_seconds
         How long a body may take to arrive.
+    paths
+        The app's paths without parameters, by which refused requests are counted that reached no route.
     """
 
     def __init__(
@@ -123,8 +126,9 @@ class Front:
         keyring: Keyring,
         metrics: Metrics,
         body_seconds: float = BODY_SECONDS,
+        paths: Container[str] = (),
     ) -> None:
-        self._app, self._keyring, self._metrics = app, keyring, metrics
+        self._app, self._keyring, self._metrics, self._paths = app, keyring, metrics, paths
         self._most_bytes, self._body_seconds = serving.max_body_bytes, body_seconds
         self._places = Places(serving.max_concurrent)
         self._rate = Rate(serving.requests_per_minute) if serving.requests_per_minute else None
@@ -231,12 +235,11 @@ class Front:
             self._keyring.check_local(scope)
             caller = LOCAL
         elif (key := bearer_key(scope)) is not None:
-            # Before the key is looked at: else the answer would tell a guesser that it is right.
-            if wait := self._wrong_keys.reached(address):
-                raise _too_many("Too many wrong API keys came from this address.", wait)
             caller = self._keyring.caller(key)
-            if caller is None:
-                self._wrong_keys.hit(address)
+            # A right key passes always: behind a proxy many callers have one address, and one of them an old key.
+            # Nobody guesses 256 bits; the limit keeps the log and the time of the service from those who try.
+            if caller is None and (wait := self._wrong_keys.hit(address)):
+                raise _too_many("Too many wrong API keys came from this address.", wait)
         scope["state"]["caller"] = caller
         if self._rate is not None and exchange.path not in _PROBES:
             who = f"address {address}" if caller is None or caller is LOCAL else f"key {caller.name}"
@@ -250,7 +253,7 @@ class Front:
         """Log and count a request that is over."""
         status = exchange.status or _CLIENT_LEFT
         seconds = (exchange.ended or time.perf_counter()) - exchange.started
-        route = _template(scope, exchange)
+        route = _template(scope, exchange, self._paths)
         self._metrics.request_ended(scope["method"], route, status, None if exchange.path == STREAM else seconds)
         caller: Caller | None = scope["state"]["caller"]
         log_request(
@@ -264,7 +267,7 @@ class Front:
         )
 
 
-def _template(scope: Scope, exchange: _Exchange) -> str:
+def _template(scope: Scope, exchange: _Exchange, paths: Container[str]) -> str:
     """The pattern of the path: one of the app's own, since a path may hold anything."""
     # FastAPI's route of an included router knows its path without the router's prefix.
     included = scope.get("fastapi", {}).get("effective_route_context")
@@ -274,7 +277,7 @@ def _template(scope: Scope, exchange: _Exchange) -> str:
     mounted = scope.get("root_path", "").removeprefix(exchange.root_path)
     if mounted:
         return f"{mounted}/*"
-    if "endpoint" in scope and not scope.get("path_params"):
+    if exchange.path in paths or ("endpoint" in scope and not scope.get("path_params")):
         return exchange.path
     return "unmatched"
 

@@ -6,6 +6,7 @@ Belongs here: text to `Batch`, and the faults in it. Does not belong here: what 
 
 from __future__ import annotations
 
+import codecs
 import functools
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -225,4 +226,6 @@ class JsonBodies:
 def _no_json(what: str, text: bytes, detail: ErrorDetails) -> str:
     if not text.strip():
         return f"{what} is empty; it must be an array of interactions."
+    if text.startswith(codecs.BOM_UTF8):
+        return f"{what} begins with a byte order mark (U+FEFF), which JSON has not; send it without."
     return f"{what} is no valid JSON: {detail['ctx']['error']}"

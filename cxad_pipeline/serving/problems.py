@@ -107,11 +107,18 @@ def problems(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any]]
     Only what is particular to the route: `install` adds 401 and 403 where a key is wanted, 422 where there are
     parameters, and for all else that may happen to any request one answer `default`.
     """
-    return {status: {"description": text, "content": _CONTENT} for status, text in descriptions.items()}
+    found: dict[int | str, dict[str, Any]] = {}
+    for status, text in descriptions.items():
+        example = {"type": "about:blank", "title": title_of(status), "status": status, "detail": text}
+        found[status] = {
+            "description": text,
+            "content": {kind: {**shown, "example": example} for kind, shown in _CONTENT.items()},
+        }
+    return found
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of an app a problem, and put the shape into its OpenAPI schema."""
+def install(app: FastAPI, schemas: Mapping[str, Any] | None = None) -> None:
+    """Make every error of an app a problem, and put the shape into its OpenAPI schema, with further schemas."""
     for kind, handler in (
         (ProblemError, _from_problem_error),
         (HTTPException, _from_http_exception),
@@ -123,14 +130,15 @@ def install(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _describe(generate())
+            _describe(generate(), schemas or {})
         return generate()
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the schema
 
 
-def _describe(document: dict[str, Any]) -> None:
+def _describe(document: dict[str, Any], further: Mapping[str, Any]) -> None:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(further)
     shape = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(shape.pop("$defs"))
     schemas[Problem.__name__] = shape

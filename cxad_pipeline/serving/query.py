@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 
 def _strict_flag(given: object) -> object:
-    # Pydantic takes "1", "on" and "yes" as well, which the OpenAPI schema does not say.
-    if isinstance(given, str) and given not in ("true", "false"):
-        raise ValueError("must be true or false")
+    # Pydantic takes "1", "on" and "yes" as well, which the OpenAPI schema does not say. Python writes "True".
+    if isinstance(given, str) and given.lower() not in ("true", "false"):
+        raise PydanticCustomError("flag", "must be true or false")
     return given
 
 
 Flag = Annotated[bool, BeforeValidator(_strict_flag)]
-"""`true` or `false`, and nothing else."""
+"""`true` or `false`, in capitals or not, and nothing else."""

@@ -124,7 +124,8 @@ class JsonLines(logging.Formatter):
             "ts": moment.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": _message(record),
-            "logger": record.name,
+            # uvicorn says by this one also what is no error.
+            "logger": "uvicorn" if record.name == "uvicorn.error" else record.name,
         }
         for name, value in record.__dict__.items():
             if name not in _STANDARD:

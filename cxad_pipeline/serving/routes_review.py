@@ -93,10 +93,13 @@ class AnomalyPage(_Part):
 
 
 def _moment(text: object) -> dt.datetime:
+    if isinstance(text, str):  # in an address `+` stands for a blank, which few people know
+        text = re.sub(r"(?<=[Tt]..:..:..) (?=\d\d:?\d\d$)", "+", text)
     if not isinstance(text, str) or not re.fullmatch(TIMESTAMP_PATTERN, text):
-        raise PydanticCustomError("moment", "must be a date and time of ISO 8601, such as 2026-10-13T00:00:00Z")
-    moment = dt.datetime.fromisoformat(text.upper())
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+        raise PydanticCustomError(
+            "moment", "must be a date and time of ISO 8601, such as 2026-10-13T00:00:00Z (in an address, + is %2B)"
+        )
+    return dt.datetime.fromisoformat(text.upper())
 
 
 Moment = Annotated[
@@ -110,7 +113,7 @@ class AnomalyQuery(_Part):
 
     since: Moment | None = Field(
         None,
-        description="Contacts that began then or later: ISO 8601; without zone it is UTC.",
+        description="Contacts that began then or later: ISO 8601; without zone, in the configured `timezone`.",
         examples=["2026-10-13T00:00:00Z"],
     )
     until: Moment | None = Field(
@@ -151,7 +154,9 @@ class FeedbackAnswer(VerdictDetails):
     interaction_id: str = Field(description="As given.", examples=["I-20261013-004711"])
 
 
-def review_routes(store_of: Callable[[], "Store"], *, read: Requirement, review: Requirement) -> APIRouter:
+def review_routes(
+    store_of: Callable[[], "Store"], *, read: Requirement, review: Requirement, zone: dt.tzinfo = dt.UTC
+) -> APIRouter:
     """The routes, for one store.
 
     Parameters
@@ -161,6 +166,8 @@ def review_routes(store_of: Callable[[], "Store"], *, read: Requirement, review:
         can't (`store.database.store_opener`).
     read, review
         Who may read anomalies, and who may give feedback.
+    zone
+        Of times that carry none.
     """
     routes = APIRouter(tags=["Review"])
     database = _Database(store_of)
@@ -174,7 +181,7 @@ def review_routes(store_of: Callable[[], "Store"], *, read: Requirement, review:
     )
     async def list_anomalies(query: Annotated[AnomalyQuery, Query()]) -> Any:
         """The latest contact first, with the latest verdict beside each. What /score has just found follows soon."""
-        return Response(await database.ask(lambda store: _page(store, query)), media_type="application/json")
+        return Response(await database.ask(lambda store: _page(store, query, zone)), media_type="application/json")
 
     @routes.post(
         "/api/feedback",
@@ -240,11 +247,15 @@ def _away(detail: str) -> ProblemError:
     return ProblemError(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)})
 
 
-def _page(store: "Store", query: AnomalyQuery) -> bytes:
+def _page(store: "Store", query: AnomalyQuery, zone: dt.tzinfo) -> bytes:
     """The answer as it is sent: what is stored is ours, and not checked again."""
     from cxad_pipeline.store.anomalies import AnomalyFilter, find_anomalies
 
-    wanted = AnomalyFilter(**query.model_dump(exclude={"cursor", "limit"}))
+    given = query.model_dump(exclude={"cursor", "limit"})
+    for name in ("since", "until"):
+        if given[name] is not None and given[name].tzinfo is None:
+            given[name] = given[name].replace(tzinfo=zone)
+    wanted = AnomalyFilter(**given)
     with store.reading() as connection:
         page, following = find_anomalies(connection, wanted, limit=query.limit, cursor=query.cursor)
     return json.dumps({"anomalies": page, "next": following}).encode()

@@ -6,9 +6,11 @@ Belongs here: the order of the steps, and which of them run beside the event loo
 
 import asyncio
 import datetime as dt
+import json
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -31,11 +33,19 @@ from cxad_pipeline.store.records import AnomalyRecord
 # takes ten times as long as to score.
 _BESIDE_THE_LOOP, _BESIDE_THE_LOOP_EXPLAINED = 24_000, 2_400
 
-PATH = "/score"
+PATH, RECORD = "/score", "Interaction"
+_MOST_NAMED = 20  # fields in a header
 NO_MODEL = (
     "No model is loaded: there is no copy on disk, and none came from MLflow yet; /health says why. Train one "
     "(`cxad train`), or wait."
 )
+_HEADERS = {
+    "X-Model-Version": {"description": "Version that scored, `v3`.", "schema": {"type": "string"}},
+    "X-Ignored-Fields": {
+        "description": "Fields that the schema does not know, `name=records`, the first 20; only where there are any.",
+        "schema": {"type": "string"},
+    },
+}
 _PROBLEMS = {
     400: "An unknown model; the allowed ones are listed.",
     408: "The body did not arrive in time.",
@@ -90,6 +100,12 @@ def scoring_routes(service: Service) -> list[BaseRoute]:
             kind = kind_of(media_type)
         except UnsupportedMediaTypeError as error:
             raise ProblemError(415, str(error), headers={"Accept-Post": ", ".join(MEDIA_TYPES)}) from error
+        if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
+            raise ProblemError(
+                415,
+                f"Bodies packed by {encoding[:60]!r} are not read; send it plain.",
+                headers={"Accept-Encoding": "identity"},
+            )
         snapshot = service.models.current
         if snapshot is None:
             raise ProblemError(503, NO_MODEL, headers={"Retry-After": "5"})
@@ -115,14 +131,15 @@ def scoring_routes(service: Service) -> list[BaseRoute]:
         service.spool.append(scored.records)
         _publish(service, scored)
         _count(service, request, scored)
-        return Response(scored.content, media_type=kind, headers={"X-Model-Version": scored.answer.label})
+        return Response(scored.content, media_type=kind, headers=_headers(scored.answer))
 
     documented = APIRouter(tags=["Scoring"])
     documented.post(
         PATH,
         summary="Score interactions",
+        operation_id="score",
         response_model=ScoreAnswer,
-        responses={200: {"content": _OTHER_KINDS}, **problems(_PROBLEMS)},
+        responses={200: {"content": _OTHER_KINDS, "headers": _HEADERS}, **problems(_PROBLEMS)},
         openapi_extra=_documentation(service),
     )(score_interactions)
     return [Route(PATH, score_interactions, methods=["POST"]), *documented.routes]
@@ -144,6 +161,15 @@ def _scored(
     else:
         content = answers.to_json(answer, elapsed_ms)
     return _Scored(batch, answer, records, content, scored_at)
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    """What every kind of answer says; an NDJSON answer has no other place for it."""
+    headers = {"X-Model-Version": answer.label}
+    if answer.ignored:
+        named = list(answer.ignored.items())[:_MOST_NAMED]
+        headers["X-Ignored-Fields"] = ", ".join(f"{quote(name)}={count}" for name, count in named)
+    return headers
 
 
 def _publish(service: Service, scored: _Scored) -> None:
@@ -169,22 +195,36 @@ def _parameters(request: Request) -> tuple[str, bool]:
     Raises
     ------
     ProblemError
-        422 if `explain` is neither true nor false.
+        422 if there are others, or `explain` is neither true nor false.
     """
     if not request.scope["query_string"]:
         return "both", False
     given = request.query_params
-    explain = given.get("explain", "false")
+    if unknown := sorted(set(given) - {"model", "explain"}):
+        raise ProblemError(422, f"There is no query parameter {unknown[0][:60]!r}; there are 'model' and 'explain'.")
+    explain = given.get("explain", "false").lower()
     if explain not in ("true", "false"):
         raise ProblemError(422, f"The query parameter 'explain' must be true or false; got {explain[:60]!r}.")
     return given.get("model", "both"), explain == "true"
 
 
+def record_schemas(service: Service) -> dict[str, Any]:
+    """What OpenAPI's components need for the documentation of this route."""
+    return {RECORD: record_json_schema(service.schema)}
+
+
+def _properties(service: Service) -> dict[str, Any]:
+    properties: dict[str, Any] = record_json_schema(service.schema)["properties"]
+    return properties
+
+
 def _documentation(service: Service) -> dict[str, Any]:
     """Key, parameters and bodies as OpenAPI shows them, the records from the one schema."""
     most = f"At most {service.settings.serving.max_records:,} interactions (serving.max_records); more answer 413."
-    array = {"type": "array", "items": record_json_schema(service.schema), "description": most}
+    record = {name: shown["examples"][0] for name, shown in _properties(service).items() if "examples" in shown}
+    array = {"type": "array", "items": {"$ref": f"#/components/schemas/{RECORD}"}, "description": most}
     line = {"type": "string", "description": "One interaction a line, each a JSON object as in the array."}
+    lines = "".join(f"{json.dumps(record)}\n" for _ in range(2))
     stream = {"type": "string", "format": "binary", "description": "A table with these columns, not compressed."}
     models = ["both", "ensemble", *service.settings.model_names]
     parameters = [
@@ -202,6 +242,10 @@ def _documentation(service: Service) -> dict[str, Any]:
             "schema": {"type": "boolean", "default": False},
         },
     ]
-    content = {JSON: {"schema": array}, NDJSON: {"schema": line}, ARROW: {"schema": stream}}
+    content = {
+        JSON: {"schema": array, "example": [record]},
+        NDJSON: {"schema": line, "example": lines},
+        ARROW: {"schema": stream},
+    }
     found: dict[str, Any] = {"parameters": parameters, "requestBody": {"required": True, "content": content}}
     return found if service.keyring.empty else found | {"security": [{KEY_SCHEME: []}]}

@@ -110,12 +110,19 @@ def status_routes(service: Service) -> APIRouter:
     async def health(request: Request) -> Health:
         """Models, their version, and what needs care: MLflow or the store away, anomalies that were lost."""
         snapshot, status = service.models.current, service.models.status()
-        found = concerns(status, service.spool.lost)
-        if snapshot is None:
-            detail = ". ".join([NO_MODEL.rstrip("."), *found])
-            raise ProblemError(503, detail, headers={"Retry-After": "5"}, models=[], concerns=found)
-        caller = request.state.caller
+        found, caller = concerns(status, service.spool.lost), request.state.caller
         spool = {"bytes": service.spool.size_bytes, "lost": service.spool.lost}
+        details = {**status, "spool": spool} if caller is not None and "read" in caller.roles else None
+        if snapshot is None:
+            why = "; ".join(found) or "there is no copy on disk, and MLflow has not been asked yet"
+            raise ProblemError(
+                503,
+                f"No model is loaded: {why}. Train one (`cxad train`), or wait.",
+                headers={"Retry-After": "5"},
+                models=[],
+                concerns=found,
+                details=details,
+            )
         return Health(
             status="degraded" if found else "ok",
             models=snapshot.detector.member_names,
@@ -123,7 +130,7 @@ def status_routes(service: Service) -> APIRouter:
             run_id=snapshot.run_id,
             loaded_at=snapshot.loaded_at,
             concerns=found,
-            details={**status, "spool": spool} if caller is not None and "read" in caller.roles else None,
+            details=details,
         )
 
     @routes.get(

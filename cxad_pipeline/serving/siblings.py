@@ -95,6 +95,7 @@ class Siblings:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flush: asyncio.TimerHandle | None = None
         self._beat: asyncio.TimerHandle | None = None
+        self._blind = False
         self.unsent = 0
 
     @property
@@ -166,8 +167,11 @@ class Siblings:
         try:
             names = {path.name for path in self._folder.iterdir() if _ORIGIN.fullmatch(path.name)} - {self._origin}
         except OSError as error:
-            _log.warning("live stream: can't see which other workers there are (%s)", error)
+            if not self._blind:
+                _log.warning("live stream: can't see which other workers there are (%s)", error)
+            self._blind = True
             return
+        self._blind = False
         for name in names - set(self._peers):
             self._peers[name] = _Peer(str(self._folder / name))
         for name in set(self._peers) - names:

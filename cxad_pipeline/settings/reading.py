@@ -33,6 +33,8 @@ PREFIX = "CXAD_"
 CONFIG_VARIABLE = "CXAD_CONFIG"
 NAMED_LISTS = ("models", "sources")
 SECRETS = (("alerts", "slack_webhook_url"),)
+# May hold a secret by mistake, or beside what is none: a key in place of its hash, a password in an address.
+_NOT_SHOWN = (*SECRETS, ("serving", "keys"), ("store", "url"), ("mlflow", "tracking_uri"))
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "ENABLE_SCHEDULER": ("schedule", "enabled"),
     "BATCH_SCORE_CRON": ("schedule", "batch_score_cron"),
@@ -228,7 +230,7 @@ def _value(variable: str, path: tuple[str, ...]) -> object:
 
 
 def _may_hold_secret(path: Sequence[str]) -> bool:
-    return any(tuple(path)[: len(secret)] == secret[: len(path)] for secret in SECRETS)
+    return any(tuple(path)[: len(secret)] == secret[: len(path)] for secret in _NOT_SHOWN)
 
 
 def _by_name(key: str, entries: object, place: str) -> object:

@@ -6,9 +6,10 @@ are used for (`serving`, `store`).
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, field_serializer
+from pydantic import Field, field_serializer, field_validator
 
 from cxad_pipeline.settings.nodes import Node, without_password
 
@@ -19,15 +20,19 @@ ROLES: tuple[Role, ...] = get_args(Role)
 class ApiKey(Node):
     """One caller of the API; the key itself is kept nowhere."""
 
-    sha256: str = Field(
-        pattern="^[0-9a-f]{64}$",
-        description="SHA-256 of the key, in hexadecimal; `cxad key` makes a key and this.",
-    )
+    sha256: str = Field(description="SHA-256 of the key, in hexadecimal; `cxad key` makes a key and this.")
     roles: list[Role] = Field(
         min_length=1,
         description="score: POST /score; read: models, metrics, stream, anomalies; reviewer: read, feedback and "
         "/reload; admin: all.",
     )
+
+    @field_validator("sha256")
+    @classmethod
+    def _digest(cls, value: str) -> str:
+        if not re.fullmatch("[0-9a-f]{64}", value):
+            raise ValueError("must be the 64 hexadecimal digits that `cxad key` prints, and not the key itself")
+        return value
 
 
 class StreamSettings(Node):
@@ -87,6 +92,13 @@ class StoreSettings(Node):
         "sqlite:///data/state/store.db",
         description="SQLite file, or postgresql://; host, user and password may come from PGHOST, PGUSER, PGPASSWORD.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not re.match(r"sqlite:///.|postgresql(\+psycopg2)?://", value):
+            raise ValueError("must be sqlite:///path/of/file.db or postgresql://host/database")
+        return value
 
     @field_serializer("url", when_used="json")
     def _public(self, url: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema_rs
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -34,6 +35,7 @@ def test_every_answer_is_valid_by_its_schema_and_no_key_is_undocumented(batch: B
     whole = json.loads(to_json(answer, 1.5))
     valid = jsonschema_rs.Draft202012Validator(ScoreAnswer.model_json_schema())
     valid.validate(whole)
+    assert whole["unknown_categories"]
     for wrong in _with_one_key_more(whole | {"scores": whole["scores"][:1]}):
         assert not valid.is_valid(wrong)
     line = (ExplainedLine if explain else ScoreLine).model_json_schema()
@@ -47,7 +49,9 @@ def _with_one_key_more(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The answer with a key that nobody has described, in each object that is described key by key."""
 
     def is_by_name(path: tuple[Any, ...]) -> bool:
-        return path[-1:] in (("scores",), ("is_anomaly",), ("columns",)) and len(path) > 1
+        return path == ("unknown_categories",) or (
+            path[-1:] in (("scores",), ("is_anomaly",), ("columns",)) and len(path) > 1
+        )
 
     def paths(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         if isinstance(value, dict) and not is_by_name(path):
@@ -156,6 +160,7 @@ def test_an_arrow_answer_has_the_columns_of_batch_scoring_and_the_totals_in_its_
             "anomalies_detected": str(answer.n_anomalies),
             "processing_time_ms": "2.0",
             "model_version": "v3",
+            "unknown_categories": orjson.dumps(answer.unknown_categories).decode(),
         }
         explained = pa.ipc.open_stream(to_arrow(score(snapshot(), batch, model, True), 2.0)).read_all()
         assert explained.column_names == ["interaction_id", *expected, "severity", "top_reasons"]

@@ -136,7 +136,7 @@ def test_a_metric_may_be_of_any_numeric_type(kind: pa.DataType) -> None:
 def test_only_null_says_that_a_number_is_missing(number: float) -> None:
     (fault,) = refused(stream(valid(3, csat=[2.0, number, None]))).faults
     assert (fault.index, fault.interaction_id, fault.field) == (1, "call-1", "csat")
-    assert fault.message.startswith("must be a finite number; got")
+    assert fault.message.startswith("must be a finite number, or null where it is missing; got")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ HOSTILE = [
     (b"", "is empty"),
     (b"x", "no valid Arrow IPC stream"),
     (as_json([VALID]), "no valid Arrow IPC stream"),
-    (b"ARROW1\0\0" + stream(valid()), "no valid Arrow IPC stream"),
+    (b"ARROW1\0\0" + stream(valid()), "an Arrow file"),
     (b"\xff\xff\xff\xff\x00\x00\x00\x00", "no valid Arrow IPC stream"),
     (b"\xff\xff\xff\xff\xff\xff\xff\x7f", "no valid Arrow IPC stream"),
     (stream(valid())[:-40], "no valid Arrow IPC stream"),

@@ -222,7 +222,7 @@ def test_the_reader_can_still_be_used_after_a_fault() -> None:
         (b'[{"interaction_id": "\xff"}]', "no valid JSON"),
         (b'[{"interaction_id": "\\ud800"}]', "no valid JSON"),
         (b'[{"interaction_id": "a\x00"}]', "no valid JSON"),
-        (b"\xef\xbb\xbf[]", "no valid JSON"),
+        (b"\xef\xbb\xbf[]", "byte order mark"),
         ("[]".encode("utf-16"), "no valid JSON"),
         (b"\x1f\x8b\x08\x00", "no valid JSON"),
         (b"[" * 400, "recursion limit"),

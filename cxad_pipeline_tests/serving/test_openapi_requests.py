@@ -66,7 +66,8 @@ def test_the_document_says_what_a_record_is_from_the_one_schema(world: ServiceWo
     assert document["info"]["version"] == __version__
     body = document["paths"]["/score"]["post"]["requestBody"]["content"]
     assert set(body) == {"application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"}
-    record = body["application/json"]["schema"]["items"]
+    assert body["application/json"]["schema"]["items"] == {"$ref": "#/components/schemas/Interaction"}
+    record = document["components"]["schemas"]["Interaction"]
     for column in InteractionSchema().columns:
         shown = record["properties"][column.name]
         assert column.meaning in shown["description"]

@@ -42,7 +42,10 @@ def batch() -> Batch:
 def test_the_answer_has_the_keys_of_the_contract(batch: Batch, model: str, scores: list[str], flags: list[str]):
     answer = score(snapshot(), batch, model)
     whole = json.loads(to_json(answer, 1.23456))
-    assert list(whole) == ["scores", "total_records", "anomalies_detected", "processing_time_ms", "model_version"]
+    *keys, last = whole
+    assert keys == ["scores", "total_records", "anomalies_detected", "processing_time_ms", "model_version"]
+    assert last == "unknown_categories"  # of which this batch has some
+    assert whole["unknown_categories"] == {name: n for name, n in answer.unknown_categories.items() if n} != {}
     assert whole["total_records"] == len(whole["scores"]) == 600
     assert whole["processing_time_ms"] == 1.235
     assert whole["model_version"] == "v3"
