@@ -225,11 +225,12 @@ def serve() -> None:
     """
     from cxad_pipeline.cli.listening import CannotServeError
     from cxad_pipeline.cli.serving import serve_api
+    from cxad_pipeline.serving.state_folder import StateFolderError
 
     settings = _settings()
     try:
         serve_api(settings)
-    except (CannotServeError, SettingsError) as error:
+    except (CannotServeError, SettingsError, StateFolderError) as error:
         stop(str(error), EXIT_USAGE)
 
 

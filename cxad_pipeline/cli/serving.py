@@ -13,6 +13,7 @@ import click
 
 from cxad_pipeline.cli.listening import require_free
 from cxad_pipeline.serving.security import check_exposure
+from cxad_pipeline.serving.state_folder import state_folder
 from cxad_pipeline.serving.worker_metrics import share_between_workers
 from cxad_pipeline.settings import Settings
 
@@ -28,11 +29,16 @@ def serve_api(settings: Settings) -> None:
         If the port is taken or the address can't be listened on.
     SettingsError
         If other machines could call without a key.
+    StateFolderError
+        If the state folder can't be used.
     """
     host, port = settings.serving.host, settings.ports.api
     check_exposure(settings)
+    state_folder(settings)
     require_free(host, port, "ports.api")
     import uvicorn
+
+    from cxad_pipeline.serving.connections import BoundedHttp
 
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"REST API http://{shown}:{port}  (docs: http://{shown}:{port}/docs)")
@@ -44,6 +50,7 @@ def serve_api(settings: Settings) -> None:
         uvicorn.run(
             "cxad_pipeline.serving.app:create_app",
             factory=True,
+            http=BoundedHttp,
             host=host,
             port=port,
             workers=settings.serving.workers,

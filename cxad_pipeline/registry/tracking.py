@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
@@ -190,6 +191,11 @@ def public_uri(uri: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
+def without_credentials(text: str) -> str:
+    """A text of a library's, which may quote an address, without user and password."""
+    return re.sub(r"(?<=://)[^\s/]*@", "", text)
+
+
 @contextmanager
 def answering(settings: Settings) -> Iterator[MlflowClient]:
     """A client for the block; MLflow's own failures become one RegistryError that names the server."""
@@ -197,7 +203,7 @@ def answering(settings: Settings) -> Iterator[MlflowClient]:
         yield mlflow_client(settings)
     except _store_errors() as error:
         raise RegistryError(
-            f"MLflow ({public_uri(settings.mlflow.tracking_uri)}) does not answer: {error}; "
+            f"MLflow ({public_uri(settings.mlflow.tracking_uri)}) does not answer: {without_credentials(str(error))}; "
             "check that it runs, and mlflow.tracking_uri"
         ) from error
 

@@ -19,6 +19,7 @@ from cxad_pipeline.registry.tracking import (
     public_uri,
     quiet_mlflow,
     tracking_uri,
+    without_credentials,
 )
 from cxad_pipeline.settings import Settings
 
@@ -68,7 +69,7 @@ class FetchedVersion:
     def unreadable(self, settings: Settings, error: Exception) -> RegistryError:
         """The error that says which version can't be read, and why."""
         # MLflow's words run over several lines; the folder of the copy means nothing to a reader.
-        what = " ".join(str(error).replace(f"{self.folder}/", "").split())
+        what = without_credentials(" ".join(str(error).replace(f"{self.folder}/", "").split()))
         return RegistryError(
             f"version {self.version} of {settings.mlflow.registered_model} is registered, but its artifacts at "
             f"{self.source} can't be read ({what}); check mlflow.artifacts, or train again"

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from cxad_pipeline.serving.spool import claim, segment_sizes, spool_folder
+from cxad_pipeline.serving.segments import claim, segment_sizes, spool_folder
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.anomalies import record_anomalies
 from cxad_pipeline.store.database import RefusedError, Store, StoreError, open_store
@@ -76,10 +76,13 @@ class Drain:
         self._store: Store | None = None
         self._since: dt.datetime | None = None
         self._why: str | None = None
+        self._reachable: bool | None = None
         self._written = 0
         self._damaged = 0
         self._last_written: dt.datetime | None = None
         self._counted: dict[Path, tuple[int, int]] = {}
+        self._waiting = {"waiting_records": 0, "waiting_bytes": 0}
+        self._unreadable = False
         self._backoff = _FIRST_BACKOFF_SECONDS
 
     def run(self, stop: threading.Event, report: Callable[[dict[str, Any]], None]) -> None:
@@ -90,15 +93,22 @@ class Drain:
         stop
             Set by another thread.
         report
-            Called from this thread with `status()` whenever it has changed.
+            Called from this thread with `status()` when it has changed: before a turn, which may take long, after each
+            batch of it, and at its end.
         """
         told: dict[str, Any] | None = None
+
+        def tell() -> None:
+            nonlocal told
+            status = self.status()
+            if status != told:
+                report(told := status)
+
         try:
             while not stop.is_set():
-                pause = self._turn(stop)
-                status = self.status()
-                if status != told:
-                    report(told := status)
+                tell()
+                pause = self._turn(stop, tell)
+                tell()
                 stop.wait(pause)
         finally:
             self._close()
@@ -109,24 +119,31 @@ class Drain:
         Returns
         -------
         dict
-            `reachable`: whether the store took what it was last asked to; `since` and `why` of its being away, None
-            while it is there; `waiting_records`, `waiting_bytes`: in all segments, those of living workers included;
-            `written`, `damaged`: records since this process began; `last_written_at`. Times are ISO 8601 in UTC.
+            `reachable`: whether the store took what it was last asked to, None before it was asked; `since`, `why`: of
+            its being away, None while it is there; `waiting_records`, `waiting_bytes`: in all segments, those of living
+            workers included, as last seen where they can't be read; `written`, `damaged`: records since this process
+            began; `last_written_at`. Times are ISO 8601 in UTC.
         """
-        sizes = segment_sizes(self._folder)
+        self._look()
         return {
-            "reachable": self._why is None and self._store is not None,
+            "reachable": self._reachable,
             "since": _iso(self._since),
             "why": self._why,
-            "waiting_records": self._records_in(sizes),
-            "waiting_bytes": sum(sizes.values()),
+            **self._waiting,
             "written": self._written,
             "damaged": self._damaged,
             "last_written_at": _iso(self._last_written),
         }
 
-    def drain_once(self, stop: threading.Event | None = None) -> None:
+    def drain_once(self, stop: threading.Event | None = None, after_batch: Callable[[], None] | None = None) -> None:
         """Write all segments that are done, up to the batch at which `stop` is set.
+
+        Parameters
+        ----------
+        stop
+            Set by another thread.
+        after_batch
+            Called when a batch is stored and its segments are deleted.
 
         Raises
         ------
@@ -147,24 +164,31 @@ class Drain:
                 self._put_aside(damaged)
                 for taken in claims:
                     taken.path.unlink(missing_ok=True)
+            if lines:
+                self._there()
+            if after_batch is not None:
+                after_batch()
 
-    def _turn(self, stop: threading.Event) -> float:
+    def _turn(self, stop: threading.Event, after_batch: Callable[[], None]) -> float:
         """Drain once; how long to wait until the next time, in seconds."""
         try:
-            self.drain_once(stop)
+            self.drain_once(stop, after_batch)
         except (StoreError, OSError) as error:
             return self._away(str(error))
+        self._there()
+        return POLL_SECONDS
+
+    def _there(self) -> None:
         if self._why is not None:
             _log.warning("the store is there again")
-        self._since = self._why = None
+        self._reachable, self._since, self._why = True, None, None
         self._backoff = _FIRST_BACKOFF_SECONDS
-        return POLL_SECONDS
 
     def _away(self, why: str) -> float:
         if self._why != why:
             _log.warning("anomalies wait in the spool for the store", extra={"reason": why})
         self._since = self._since or dt.datetime.now(dt.UTC)
-        self._why = why
+        self._reachable, self._why = False, why
         self._close()  # the next attempt connects anew and looks at the schema again
         pause = self._backoff * random.uniform(0.75, 1.25)
         self._backoff = min(2 * self._backoff, _LONGEST_BACKOFF_SECONDS)
@@ -196,7 +220,7 @@ class Drain:
         folder = self._folder / "damaged"
         for path in dict.fromkeys(line.segment for line in damaged):
             lines = [line for line in damaged if line.segment == path]
-            folder.mkdir(exist_ok=True, mode=0o700)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             with os.fdopen(os.open(folder / path.name, flags, 0o600), "wb") as stream:
                 stream.writelines(line.text + b"\n" for line in lines)
@@ -206,6 +230,18 @@ class Drain:
             why = ", ".join(sorted({line.why for line in lines}))
             place = str(folder / path.name)
             _log.error("lines of the spool are put aside", extra={"lines": len(lines), "file": place, "reason": why})
+
+    def _look(self) -> None:
+        """See what waits; where that can't be read, what was seen last stands."""
+        try:
+            sizes = segment_sizes(self._folder)
+            self._waiting = {"waiting_records": self._records_in(sizes), "waiting_bytes": sum(sizes.values())}
+        except OSError as error:
+            if not self._unreadable:
+                _log.warning("what waits in the spool can't be read", extra={"reason": str(error)})
+            self._unreadable = True
+        else:
+            self._unreadable = False
 
     def _records_in(self, sizes: dict[Path, int]) -> int:
         """Lines in the segments; each is counted again only when it has grown."""
@@ -224,7 +260,9 @@ def _read(claims: Sequence[_Claim]) -> tuple[list[_Line], list[_Damaged]]:
     lines: list[_Line] = []
     damaged: list[_Damaged] = []
     for taken in claims:
-        for text in taken.path.read_bytes().split(b"\n"):
+        with os.fdopen(taken.descriptor, "rb", closefd=False) as stream:  # deleted from outside or not
+            content = stream.read()
+        for text in content.split(b"\n"):
             try:
                 if text:
                     lines.append(_Line(taken.path, text, _RECORD.validate_json(text, strict=True)))

@@ -20,9 +20,10 @@ from typing import Any
 
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.registry import versions
-from cxad_pipeline.registry.tracking import RegistryError, public_uri
+from cxad_pipeline.registry.tracking import RegistryError, public_uri, without_credentials
 from cxad_pipeline.serving import local_copy
 from cxad_pipeline.serving.local_copy import RefusedModelError
+from cxad_pipeline.serving.state_folder import model_source
 from cxad_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Follower:
 
     def __init__(self, settings: Settings, state: Path) -> None:
         self._settings, self._state, self._schema = settings, state, schema_of(settings)
+        self._source = model_source(settings)
         self._server = f"MLflow ({public_uri(settings.mlflow.tracking_uri)})"
         self._asked: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._looking: tuple[float, str] | None = None
@@ -71,7 +73,9 @@ class Follower:
         self._since = self._checked_at = _now()
         self._error: str | None = None
         self._champion: tuple[str, str] | None = None
+        self._no_champion = False
         self._failure: _Failure | None = None
+        self._bad_copy: str | None = None
         self._failures_in_a_row = 0
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
@@ -107,9 +111,15 @@ class Follower:
         if entry is None:
             self._champion, self._failure = None, None
             self._error = versions.no_version(self._settings, versions.CHAMPION)
+            if not self._no_champion:
+                self._no_champion = True
+                log.warning(self._error)
             return
         self._error = None
         self._champion = identity = (str(entry.version), str(entry.run_id))
+        if self._no_champion:
+            self._no_champion = False
+            log.info("MLflow has a champion now", extra={"model_version": identity[0], "run_id": identity[1]})
         if self._held(careful) == identity:
             self._failure = None
         elif careful or self._may_try(identity):
@@ -164,12 +174,15 @@ class Follower:
     def _held(self, careful: bool) -> tuple[str, str] | None:
         """Version and run of the copy; None where there is no good one."""
         try:
-            copy = local_copy.read_pointer(self._state)
+            copy = local_copy.read_pointer(self._state, self._source)
             if copy is not None and careful:
                 local_copy.load_copy(self._state, copy, self._schema)
         except RefusedModelError as error:
-            log.warning("the local copy is no good and is fetched again", extra={"reason": str(error)})
+            if self._bad_copy != str(error):
+                self._bad_copy = str(error)
+                log.warning("the local copy is no good and is fetched again", extra={"reason": self._bad_copy})
             return None
+        self._bad_copy = None
         return copy.identity if copy else None
 
     def _may_try(self, identity: tuple[str, str]) -> bool:
@@ -180,7 +193,7 @@ class Follower:
 
     def _fetch(self, identity: tuple[str, str]) -> None:
         try:
-            copy = local_copy.keep(self._state, self._schema, self._download)
+            copy = local_copy.keep(self._state, self._schema, self._source, self._download)
         except RefusedModelError as error:
             self._failed(error.identity or identity, str(error), for_good=True)
         except Exception as error:  # noqa: BLE001  as above; what the artifact store raises is not for us to list
@@ -238,6 +251,6 @@ def _now() -> str:
 
 def _words(error: Exception) -> str:
     """An error in one line, without the stack of causes that network libraries put into theirs."""
-    text = " ".join(str(error).split())
+    text = without_credentials(" ".join(str(error).split()))
     name = "" if isinstance(error, RegistryError) else f"{type(error).__name__}: "
     return f"{name}{text}"[:_LONGEST_REASON]

@@ -46,6 +46,20 @@ class RefusedModelError(ValueError):
         self.identity = identity
 
 
+class ForeignCopyError(RefusedModelError):
+    """A copy of another registered model, or from another registry, than this service's.
+
+    Attributes
+    ----------
+    source
+        What it is a copy of, as `model_source` gives it.
+    """
+
+    def __init__(self, message: str, source: str) -> None:
+        super().__init__(message)
+        self.source = source
+
+
 @dataclass(frozen=True)
 class LocalCopy:
     """The champion's copy, as `champion.json` names it.
@@ -58,12 +72,15 @@ class LocalCopy:
         Name of the copy's folder in `models`.
     fetched_at
         When it was fetched, ISO 8601 in UTC.
+    source
+        Registered model and registry that it is from, as `model_source` gives it.
     """
 
     version: str
     run_id: str
     folder: str
     fetched_at: str
+    source: str
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -71,11 +88,20 @@ class LocalCopy:
         return self.version, self.run_id
 
 
-def read_pointer(state: Path) -> LocalCopy | None:
+def read_pointer(state: Path, source: str) -> LocalCopy | None:
     """The copy that is to serve; None where there is none yet.
+
+    Parameters
+    ----------
+    state
+        State folder.
+    source
+        What this service serves from, as `model_source` gives it.
 
     Raises
     ------
+    ForeignCopyError
+        If the copy is from elsewhere: another service has used the folder, or this one before it was configured anew.
     RefusedModelError
         If the pointer is damaged.
     """
@@ -90,7 +116,15 @@ def read_pointer(state: Path) -> LocalCopy | None:
         value = content.get(name)
         if not isinstance(value, str) or (name == "folder" and not _FOLDER.fullmatch(value)):
             raise RefusedModelError(f"{path}: {name} is {value!r}; remove the file to have the champion fetched again")
-    return LocalCopy(**{name: content[name] for name in LocalCopy.__dataclass_fields__})
+    copy = LocalCopy(**{name: content[name] for name in LocalCopy.__dataclass_fields__})
+    if copy.source != source:
+        raise ForeignCopyError(
+            f"{state} holds a copy of {copy.source}, and this service serves {source}: the copy does not serve here. "
+            "If it is another service's, give each a serving.state of its own; if the configuration has changed, the "
+            "champion is fetched as soon as MLflow answers",
+            copy.source,
+        )
+    return copy
 
 
 def load_copy(state: Path, copy: LocalCopy, schema: InteractionSchema) -> Detector:
@@ -104,7 +138,9 @@ def load_copy(state: Path, copy: LocalCopy, schema: InteractionSchema) -> Detect
     return _loaded(_folder_of(state, copy), copy.identity, schema)
 
 
-def keep(state: Path, schema: InteractionSchema, fetch: Callable[[Path], tuple[Path, str, str]]) -> LocalCopy:
+def keep(
+    state: Path, schema: InteractionSchema, source: str, fetch: Callable[[Path], tuple[Path, str, str]]
+) -> LocalCopy:
     """Fetch a model, make sure that it can serve, and let the pointer name it.
 
     Parameters
@@ -113,6 +149,8 @@ def keep(state: Path, schema: InteractionSchema, fetch: Callable[[Path], tuple[P
         State folder.
     schema
         Columns that the API knows.
+    source
+        Registered model and registry that it is fetched from, as `model_source` gives it.
     fetch
         Puts the model's files below an empty folder and gives the folder that they are in, version and run.
 
@@ -130,11 +168,11 @@ def keep(state: Path, schema: InteractionSchema, fetch: Callable[[Path], tuple[P
         _loaded(fetched, (version, run_id), schema)
         _sync_files(fetched)
         name = f"{version}-{secrets.token_hex(4)}"
-        copy = LocalCopy(version, run_id, name, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
+        copy = LocalCopy(version, run_id, name, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), source)
         fetched.rename(_folder_of(state, copy))
     sync_folder(state / _MODELS)
     try:
-        before = read_pointer(state)
+        before = read_pointer(state, source)
     except RefusedModelError:
         before = None
     try:

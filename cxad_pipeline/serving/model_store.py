@@ -20,11 +20,18 @@ from typing import Any, TypeVar
 
 from cxad_pipeline.detection.detector import Detector
 from cxad_pipeline.interactions.deployment_schema import schema_of
-from cxad_pipeline.serving.local_copy import POINTER, LocalCopy, RefusedModelError, load_copy, read_pointer
+from cxad_pipeline.serving.local_copy import (
+    POINTER,
+    ForeignCopyError,
+    LocalCopy,
+    RefusedModelError,
+    load_copy,
+    read_pointer,
+)
 from cxad_pipeline.serving.mailbox import Mailbox
 from cxad_pipeline.serving.sidecar_status import SidecarStatus
 from cxad_pipeline.serving.snapshot import Snapshot
-from cxad_pipeline.serving.state_folder import file_state, state_folder
+from cxad_pipeline.serving.state_folder import file_state, model_source, state_folder
 from cxad_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -84,13 +91,15 @@ class ModelStore:
     ) -> None:
         self.current: Snapshot | None = None
         self._settings, self._schema = settings, schema_of(settings)
-        self._state = Path(settings.serving.state).absolute()
+        self._state, self._source = Path(settings.serving.state).absolute(), model_source(settings)
         self._mailbox = Mailbox(self._state)
         self._sidecar = SidecarStatus(settings)
         self._on_load, self._on_failure = on_load, on_failure
         self._copy: LocalCopy | None = None
         self._pointer: tuple[int, int, int] | None = None
         self._refusal: str | None = None
+        self._copy_of_another: str | None = None
+        self._told_of_another = False
         self._reported: set[str] = set()
         self._retry_at = 0.0
         self._loading = asyncio.Lock()
@@ -111,6 +120,7 @@ class ModelStore:
         first = asyncio.create_task(self._follow())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(first), _START_SECONDS)
+        await self._in_thread(self._sidecar.look)
         self._watching = asyncio.create_task(self._watch())
         self._watching.add_done_callback(_tell_of_its_end)
 
@@ -146,14 +156,22 @@ class ModelStore:
                 "loaded_at": snapshot.loaded_at.isoformat(timespec="seconds"),
                 "fetched_at": copy.fetched_at,
             }
-        return {"model": model, "last_error": self._refusal or self._sidecar.error, **self._sidecar.told()}
+        return {
+            "model": model,
+            "copy_refused": self._refusal,
+            "copy_of_another": self._copy_of_another,
+            "last_error": self._sidecar.shared or self._refusal or self._sidecar.error,
+            **self._sidecar.told(),
+        }
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             await self._follow()
             await self._in_thread(self._sidecar.look)
-            if self._sidecar.failure is not None:
+            if self._sidecar.shared is not None:
+                self._fail_for_another(self._sidecar.shared)
+            elif self._sidecar.failure is not None:
                 self._fail("champion_refused", self._sidecar.failure)
 
     async def _follow(self, again: bool = False) -> None:
@@ -167,12 +185,17 @@ class ModelStore:
                 return
             refused = self._refusal is not None and (again or time.monotonic() >= self._retry_at)
             if pointer is None:
-                self._refusal = None
+                self._refusal = self._copy_of_another = None
             if pointer is None or (pointer == self._pointer and not refused):
                 return
             try:
                 found = await self._in_thread(self._load)
+            except ForeignCopyError as error:  # the sidecar replaces it, if it is this service's
+                self._copy_of_another = error.source
+                self._refusal, self._retry_at = str(error), time.monotonic() + _RETRY_SECONDS
+                self._fail_for_another(self._refusal)
             except (RefusedModelError, OSError, MemoryError) as error:
+                self._copy_of_another = None
                 await self._refuse(f"{error}" or type(error).__name__, damaged=pointer != self._pointer)
             else:
                 self._serve(found)
@@ -180,7 +203,7 @@ class ModelStore:
 
     def _load(self) -> tuple[LocalCopy, Detector] | None:
         """The copy that the pointer names; None if it serves already or there is none."""
-        copy = read_pointer(self._state)
+        copy = read_pointer(self._state, self._source)
         if copy is None or copy == self._copy:
             return None
         detector = load_copy(self._state, copy, self._schema)
@@ -192,13 +215,14 @@ class ModelStore:
         return copy, detector
 
     def _serve(self, found: tuple[LocalCopy, Detector] | None) -> None:
-        self._refusal = None
+        self._refusal = self._copy_of_another = None
         if found is None:
             return
         copy, detector = found
         self._copy = copy
         self.current = Snapshot(detector, copy.version, copy.run_id, dt.datetime.now(dt.UTC))
         self._reported.clear()
+        self._told_of_another = False
         log.info("model loaded", extra={"model_version": copy.version, "run_id": copy.run_id})
         if self._on_load is not None:
             self._on_load(self.current)
@@ -209,6 +233,12 @@ class ModelStore:
         if damaged:  # the sidecar looks at its copy, and fetches it again if need be
             with contextlib.suppress(OSError):
                 await self._in_thread(self._mailbox.ask)
+
+    def _fail_for_another(self, reason: str) -> None:
+        """Tell once of another service on the state folder: by its copy or by its sidecar, whichever is seen first."""
+        if not self._told_of_another:
+            self._told_of_another = True
+            self._fail("copy_refused", reason)
 
     def _fail(self, kind: str, reason: str) -> None:
         if reason in self._reported:
@@ -228,12 +258,14 @@ class ModelStore:
         except OSError as problem:
             error = f"{self._state}: the request can't be written ({problem.strerror})"
         await self._follow(again=True)
+        # That another's copy is still there has a cause, which the sidecar has told.
+        causes = (error, self._refusal) if self._copy_of_another else (self._refusal, error)
         after = self.current
         return ReloadOutcome(
             before=before.version if before else None,
             after=after.version if after else None,
             changed=after is not before,
-            error=self._refusal or error,
+            error=causes[0] or causes[1],
         )
 
     async def _asked(self) -> str | None:
@@ -244,7 +276,7 @@ class ModelStore:
                 await asyncio.sleep(_ANSWER_SECONDS)
         finally:
             self._mailbox.forget(nonce)
-        return answer.get("error")
+        return self._sidecar.shared_with(f"{answer.get('works_for')}") or answer.get("error")
 
     async def _in_thread(self, function: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)

@@ -17,12 +17,22 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from cxad_pipeline.interactions.record import LONGEST_TEXT, TEXT_PATTERN, TIMESTAMP_PATTERN
 from cxad_pipeline.serving.answer_schema import Flag, ReasonDetails
+from cxad_pipeline.serving.bodies import JSON
 from cxad_pipeline.serving.problems import ProblemError, problems
 from cxad_pipeline.serving.security import Caller, Requirement
 
@@ -38,6 +48,7 @@ _AT_ONCE = 4
 _WAIT_SECONDS = 2.0
 _RETRY_SECONDS = 10
 _LONGEST_NOTE = 2000
+_LONGEST_BODY = 32_768  # a note and an id of characters that JSON writes with six bytes each
 _CURSOR_PATTERN = "^[A-Za-z0-9_-]{22}$"
 _AWAY = "The store does not answer; Retry-After says when to come back."
 _VERDICT = (
@@ -188,10 +199,23 @@ def review_routes(
         summary="Say whether an anomaly was real",
         status_code=201,
         response_model=FeedbackAnswer,
-        responses=problems({404: "No anomaly of that interaction is stored.", 503: _AWAY}),
+        responses=problems(
+            {
+                404: "No anomaly of that interaction is stored.",
+                413: f"The body is longer than {_LONGEST_BODY:,} bytes.",
+                415: "The body is no JSON.",
+                422: "A field is missing, unknown or not as it should be.",
+                503: _AWAY,
+            }
+        ),
+        openapi_extra={
+            "requestBody": {"required": True, "content": {JSON: {"schema": FeedbackBody.model_json_schema()}}}
+        },
     )
-    async def give_feedback(body: FeedbackBody, caller: Annotated[Caller, Depends(review)]) -> Any:
+    async def give_feedback(request: Request, caller: Annotated[Caller, Depends(review)]) -> Any:
         """Add a verdict; earlier ones are kept, the latest counts. Nothing is scored anew."""
+        # Read here: as a parameter it would be read, and parsed, before anybody is asked for a key.
+        body = await _feedback(request)
         said = await database.ask(lambda store: _say(store, body, caller.name))
         if said is None:
             raise ProblemError(
@@ -200,6 +224,30 @@ def review_routes(
         return {"interaction_id": body.interaction_id, **said}
 
     return routes
+
+
+async def _feedback(request: Request) -> FeedbackBody:
+    """The body of a request.
+
+    Raises
+    ------
+    ProblemError
+        413 or 415.
+    RequestValidationError
+        If it is no valid feedback.
+    """
+    if request.headers.get("content-type", JSON).partition(";")[0].strip().lower() != JSON:
+        raise ProblemError(415, f"Feedback is read as {JSON}.", headers={"Accept-Post": JSON})
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > _LONGEST_BODY:
+            raise ProblemError(413, f"The body is longer than {_LONGEST_BODY:,} bytes.")
+    try:
+        return FeedbackBody.model_validate_json(bytes(content))
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in faults]) from error
 
 
 class _Database:

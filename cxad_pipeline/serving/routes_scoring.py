@@ -21,6 +21,7 @@ from cxad_pipeline.serving import answers
 from cxad_pipeline.serving.answer_schema import ScoreAnswer
 from cxad_pipeline.serving.batch import Batch, BodyError, TooManyRecordsError
 from cxad_pipeline.serving.bodies import ARROW, JSON, MEDIA_TYPES, NDJSON, UnsupportedMediaTypeError, kind_of
+from cxad_pipeline.serving.memory import LARGE_BODY, give_back
 from cxad_pipeline.serving.problems import ProblemError, problems
 from cxad_pipeline.serving.request_log import note
 from cxad_pipeline.serving.scoring import Answer, anomaly_records, choices, live_event, score
@@ -118,7 +119,8 @@ def scoring_routes(service: Service) -> list[BaseRoute]:
             return _scored(service, snapshot, body, kind, model, explain, started)
 
         try:
-            if len(body) <= (_BESIDE_THE_LOOP_EXPLAINED if explain else _BESIDE_THE_LOOP):
+            # The first Arrow body imports pyarrow.
+            if kind != ARROW and len(body) <= (_BESIDE_THE_LOOP_EXPLAINED if explain else _BESIDE_THE_LOOP):
                 scored = work()
             else:
                 scored = await asyncio.get_running_loop().run_in_executor(service.scoring_threads, work)
@@ -160,6 +162,8 @@ def _scored(
         content = answers.to_arrow(answer, elapsed_ms)
     else:
         content = answers.to_json(answer, elapsed_ms)
+    if max(len(body), len(content)) > LARGE_BODY:
+        give_back()
     return _Scored(batch, answer, records, content, scored_at)
 
 
@@ -223,8 +227,10 @@ def _documentation(service: Service) -> dict[str, Any]:
     most = f"At most {service.settings.serving.max_records:,} interactions (serving.max_records); more answer 413."
     record = {name: shown["examples"][0] for name, shown in _properties(service).items() if "examples" in shown}
     array = {"type": "array", "items": {"$ref": f"#/components/schemas/{RECORD}"}, "description": most}
-    line = {"type": "string", "description": "One interaction a line, each a JSON object as in the array."}
-    lines = "".join(f"{json.dumps(record)}\n" for _ in range(2))
+    line = {
+        "type": "string",
+        "description": f"One interaction a line, each a JSON object as in the array, such as `{json.dumps(record)}`.",
+    }
     stream = {"type": "string", "format": "binary", "description": "A table with these columns, not compressed."}
     models = ["both", "ensemble", *service.settings.model_names]
     parameters = [
@@ -244,7 +250,7 @@ def _documentation(service: Service) -> dict[str, Any]:
     ]
     content = {
         JSON: {"schema": array, "example": [record]},
-        NDJSON: {"schema": line, "example": lines},
+        NDJSON: {"schema": line},
         ARROW: {"schema": stream},
     }
     found: dict[str, Any] = {"parameters": parameters, "requestBody": {"required": True, "content": content}}

@@ -173,7 +173,7 @@ class Keyring:
         origins = [origin.lower() for origin in header_values(scope, b"origin")]
         own = {f"{scheme}://{host.lower()}" for scheme in ("http", "https") for host in hosts}
         if not all(origin in own or origin in self._origins for origin in origins) or (
-            not origins and b"cross-site" in header_bytes(scope, b"sec-fetch-site")
+            not origins and b"cross-site" in [value.lower() for value in header_bytes(scope, b"sec-fetch-site")]
         ):
             raise ProblemError(
                 403, "A web page of another origin may not do this; serving.cors_origins lists the origins that may."

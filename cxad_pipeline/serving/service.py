@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.serving.bodies import BodyReader
+from cxad_pipeline.serving.memory import limit_arenas
 from cxad_pipeline.serving.metrics import Metrics
 from cxad_pipeline.serving.model_store import ModelStore
 from cxad_pipeline.serving.security import Keyring
 from cxad_pipeline.serving.spool import Spool
+from cxad_pipeline.serving.state_folder import state_folder
 from cxad_pipeline.serving.stream import LiveStream
 from cxad_pipeline.serving.supervision import Supervisor
+from cxad_pipeline.serving.worker_process import end_with_parent
 from cxad_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,12 +40,17 @@ class Service:
     ----------
     settings
         The whole configuration.
+
+    Raises
+    ------
+    StateFolderError
+        If the state folder can't be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         serving = settings.serving
         self.settings = settings
-        self.state = Path(serving.state)
+        self.state = state_folder(settings)
         self.schema = schema_of(settings)
         self.metrics = Metrics()
         self.keyring = Keyring(serving)
@@ -95,6 +102,8 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start what runs in the background, and stop it in the opposite order."""
+        limit_arenas()
+        end_with_parent()
         parts = (self.spool, self.models, self.stream, self.supervisor)
         started = []
         try:

@@ -25,8 +25,8 @@ from cxad_pipeline.serving.follower import Follower
 from cxad_pipeline.serving.local_copy import clean
 from cxad_pipeline.serving.mailbox import Mailbox
 from cxad_pipeline.serving.request_log import configure_logging
-from cxad_pipeline.serving.sidecar_status import STATUS_FILE, works_for
-from cxad_pipeline.serving.state_folder import state_folder, write_json
+from cxad_pipeline.serving.sidecar_status import STATUS_FILE
+from cxad_pipeline.serving.state_folder import state_folder, works_for, write_json
 from cxad_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Sidecar:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings, self._works_for = settings, works_for(settings)
         self._state = state_folder(settings)
         clean(self._state)  # no other sidecar is running
         self._mailbox = Mailbox(self._state)
@@ -116,7 +116,7 @@ class Sidecar:
         content = {
             "pid": os.getpid(),
             "at": time.time(),
-            "works_for": works_for(self._settings),
+            "works_for": self._works_for,
             "mlflow": self._follower.status(),
             "store": self._store,
             "failures": dict(self._thread_failures),
@@ -141,7 +141,7 @@ class Sidecar:
 
     def _answer(self, nonce: str, answer: dict[str, Any]) -> None:
         try:
-            self._mailbox.answer(nonce, answer)
+            self._mailbox.answer(nonce, {**answer, "works_for": self._works_for})
         except OSError as error:
             self._warn("a request can't be answered", error)
         else:
@@ -159,6 +159,8 @@ def main() -> None:
     # Ctrl+C reaches the whole group; when this process ends is for its parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging()
+    # While MLflow is away it warns of each try, in 300 characters; the follower says it once, and since when.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
     line = sys.stdin.readline()

@@ -1,32 +1,29 @@
-"""Anomalies on their way to the store, kept in files while they wait.
+"""Anomalies on their way to the store, kept in files while they wait: the worker's side.
 
-Belongs here: the worker's side, which appends and never waits for a database, and what both sides must agree on: where
-segments lie, how they are named, and who may take one. Does not belong here: writing them to the store (`drain`).
+Belongs here: appending, which never waits for a database, and when a segment is done. Does not belong here: the files
+themselves (`segments`), writing them to the store (`drain`).
 
 The promise. `append` returns after the records are in the kernel's hands, and the answer is sent after that: a process
 that is killed with SIGKILL loses nothing that it has answered. A machine that loses power loses at most what was
 answered since the last sync: `SYNC_SECONDS` and the time that a sync takes.
 
-A segment is a file of lines, one JSON record each, `<state>/spool/<time>-<pid>-<random>.ndjson`. Its writer holds a
-lock on it (flock) that the kernel frees when the writer closes it or dies in any way; a segment whose lock is free is
-done, and the drain may take it. No process number is looked at: those are given out again.
+A worker has a segment open at all times, and lets go of it only for another: where no file can be opened any more, it
+writes on to the one that it has. A segment that is deleted from outside is copied for as long as it is open.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
-import secrets
-import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
+from cxad_pipeline.serving.segments import Segment, new_segment, segment_sizes, spool_folder
 from cxad_pipeline.store.records import AnomalyRecord
 
 _log = logging.getLogger(__name__)
@@ -38,93 +35,12 @@ _SEGMENT_BYTES = 1 << 20
 _MANY_SEGMENTS = 100
 """With so many waiting the store is away; segments then grow to their full size, not to one more file a second."""
 
-_SUFFIX = ".ndjson"
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 
-
-def spool_folder(state: Path) -> Path:
-    """Where segments lie, below the state folder; made when it is not there, for this user alone."""
-    folder = state / "spool"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
-
-
-def segment_sizes(folder: Path) -> dict[Path, int]:
-    """Bytes of every segment that is there, the oldest first, those that are still written to included."""
-    sizes = {}
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
-        with suppress(FileNotFoundError):  # taken since the folder was listed
-            sizes[path] = path.stat().st_size
-    return sizes
-
-
-def claim(path: Path) -> int | None:
-    """Take a segment whose writer is done with it.
-
-    Returns
-    -------
-    int or None
-        Descriptor that holds the segment's lock, to be closed by the caller; None where a writer or another drain has
-        it, or where it is gone.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    if _locked(descriptor):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def _locked(descriptor: int) -> bool:
-    """Lock an open segment; not where another has it, or has deleted it in the meantime."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return os.fstat(descriptor).st_nlink > 0
-
-
-@dataclass
-class _Segment:
-    descriptor: int
-    size: int = 0
-    torn: bool = False
-
-    def write(self, lines: bytes) -> None:
-        """All the lines or none of them; `torn` where it could not be cut back to the last whole line.
-
-        Raises
-        ------
-        OSError
-            If they can't be written, such as on a full disk.
-        """
-        rest = memoryview(lines)
-        try:
-            while rest:
-                rest = rest[os.write(self.descriptor, rest) :]
-        except OSError:
-            self.torn = True
-            os.ftruncate(self.descriptor, self.size)
-            self.torn = False
-            raise
-        self.size += len(lines)
-
-
-def _new_segment(folder: Path) -> _Segment:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # whoever empties the state folder stops nothing
-    while True:
-        path = folder / f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            if _locked(descriptor):
-                return _Segment(descriptor)
-        except OSError:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)  # a drain came between the two calls, found it empty and deletes it
+_NOT_OPENED = "the spool can't open a new segment; one that is open is written on"
+_NOT_COPIED = "a segment of the spool was deleted from outside, and its records can't be copied yet"
+_NOT_SYNCED = "the spool could not be written through to the disk"
+_NOT_READ = "the spool folder can't be read"
 
 
 class Spool:
@@ -154,12 +70,13 @@ class Spool:
     def __init__(self, state: Path, max_bytes: int) -> None:
         self._folder = spool_folder(state)
         self._max_bytes = max_bytes
-        self._segment: _Segment | None = None
-        self._done: list[_Segment] = []
+        self._segment: Segment | None = None
+        self._done: list[Segment] = []
         self._appended = 0
         self._task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Event | None = None
         self._losing = False
+        self._troubles: set[str] = set()
         self.lost = 0
         seen = segment_sizes(self._folder)
         self._n_segments, self._seen = len(seen), sum(seen.values())
@@ -182,20 +99,54 @@ class Spool:
             if self.size_bytes + len(lines) > self._max_bytes:
                 raise OSError(f"more than serving.max_spool_bytes ({self._max_bytes}) would wait for the store")
             if lines:
-                self._write(lines)
+                self._write(lines, kept)
         except OSError as error:
             refused, kept = str(error), 0
         self._count(len(records) - kept, refused)
 
-    def _write(self, lines: bytes) -> None:
-        if self._segment is None:
-            self._segment = _new_segment(self._folder)
+    def _write(self, lines: bytes, records: int) -> None:
+        segment = self._segment = self._in_place()
         try:
-            self._segment.write(lines)
+            segment.write(lines, records)
             self._appended += len(lines)
         finally:
-            if self._segment.torn or self._segment.size >= _SEGMENT_BYTES:
-                self._close_segment()
+            full = segment.size >= _SEGMENT_BYTES and _NOT_OPENED not in self._troubles
+            if segment.torn or full:
+                self._rotate(segment)
+
+    def _in_place(self) -> Segment:
+        """The segment to write to: the open one, or a copy of it where it was deleted."""
+        segment = self._segment
+        if segment is None:
+            return new_segment(self._folder)
+        if not segment.unlinked:
+            return segment
+        copy = segment.copied()
+        segment.size = segment.records = 0
+        self._done.append(segment)  # closed later: a sync of it may be under way in a thread
+        return copy
+
+    def _rotate(self, segment: Segment) -> None:
+        """Hand the segment over, if there is another to write to."""
+        if self._open():
+            self._done.append(segment)
+
+    def _open(self) -> bool:
+        try:
+            self._segment = new_segment(self._folder)
+        except OSError as error:
+            self._tell(_NOT_OPENED, str(error))
+            return False
+        self._tell(_NOT_OPENED, None)
+        return True
+
+    def _tell(self, trouble: str, why: str | None) -> None:
+        """Log a trouble once for as long as it lasts; `why` is None when there is none."""
+        if why is None:
+            self._troubles.discard(trouble)
+        elif trouble not in self._troubles:
+            self._troubles.add(trouble)
+            _log.warning(trouble, extra={"folder": str(self._folder), "reason": why})
 
     def _count(self, lost: int, why: str) -> None:
         if not lost:
@@ -209,8 +160,9 @@ class Spool:
         self._losing = True
 
     async def start(self) -> None:
-        """Begin to sync what is appended, and to hand it over, every `SYNC_SECONDS`."""
+        """Open a segment; begin to sync what is appended, and to hand it over, every `SYNC_SECONDS`."""
         self._stopping = asyncio.Event()
+        self._open()
         self._task = asyncio.create_task(self._run(self._stopping), name="spool")
 
     async def stop(self) -> None:
@@ -219,31 +171,50 @@ class Spool:
             self._stopping.set()
             await self._task
             self._task = None
-        self._close_segment()
-        await self.tick()
-
-    async def tick(self) -> None:
-        """Sync what was appended and hand it over; disk work happens in a thread."""
-        segment = self._segment
-        if segment is not None and segment.size and self._n_segments < _MANY_SEGMENTS:
-            self._close_segment()
-        done, self._done = self._done, []
-        appended = self._appended
-        seen = await asyncio.to_thread(_settle, self._folder, done, self._segment)
-        if seen is not None:
-            self._n_segments, self._seen = len(seen), sum(seen.values())
-            self._appended -= appended
-
-    async def _run(self, stopping: asyncio.Event) -> None:
-        while not stopping.is_set():
-            await self.tick()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), SYNC_SECONDS)
-
-    def _close_segment(self) -> None:
         if self._segment is not None:
             self._done.append(self._segment)
             self._segment = None
+        await self.tick()
+        for segment in self._done:
+            self._count(segment.records, "its segment was deleted from outside")
+            segment.discard()
+        self._done = []
+
+    async def tick(self) -> None:
+        """Sync what was appended and hand it over; disk work happens in a thread."""
+        trouble = self._hand_over()
+        done, self._done = self._done, []
+        appended = self._appended
+        settled = await asyncio.to_thread(_settle, self._folder, done, self._segment)
+        self._done = settled.left + self._done
+        if settled.sizes is not None:
+            self._n_segments, self._seen = len(settled.sizes), sum(settled.sizes.values())
+            self._appended -= appended
+        troubles = trouble | settled.troubles
+        for name in (_NOT_COPIED, _NOT_SYNCED, _NOT_READ):
+            self._tell(name, troubles.get(name))
+
+    def _hand_over(self) -> dict[str, str]:
+        """Rotate if anything was appended; what is wrong with the segment, by the name of the trouble."""
+        segment = self._segment
+        if segment is None:
+            return {}
+        trouble = {}
+        try:
+            segment = self._segment = self._in_place()
+        except OSError as error:
+            trouble[_NOT_COPIED] = str(error)
+        if segment.size >= _SEGMENT_BYTES or (segment.size and self._n_segments < _MANY_SEGMENTS):
+            self._rotate(segment)
+        return trouble
+
+    async def _run(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            if self._segment is None:
+                self._open()
+            await self.tick()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), SYNC_SECONDS)
 
 
 def _lines(records: Sequence[AnomalyRecord]) -> tuple[bytes, int]:
@@ -255,27 +226,60 @@ def _lines(records: Sequence[AnomalyRecord]) -> tuple[bytes, int]:
     return b"".join(lines), len(lines)
 
 
-def _settle(folder: Path, done: Sequence[_Segment], current: _Segment | None) -> dict[Path, int] | None:
-    """Sync segments, free the locks of those that are done, and look what waits; None where that can't be read."""
-    if current is not None:
-        _sync(current.descriptor)
+@dataclass
+class _Settled:
+    """What a look at the disk has shown: `sizes` is None where the folder can't be read."""
+
+    sizes: dict[Path, int] | None = None
+    left: list[Segment] = field(default_factory=list)
+    troubles: dict[str, str] = field(default_factory=dict)
+
+
+def _settle(folder: Path, done: Sequence[Segment], current: Segment | None) -> _Settled:
+    """Sync segments, free the locks of those that are done, and look what waits.
+
+    A segment that was deleted and can't be copied is left for the next time.
+    """
+    settled = _Settled()
+    written = [segment for segment in done if segment.size]
     for segment in done:
-        _sync(segment.descriptor)
-        os.close(segment.descriptor)
+        if not segment.size:
+            segment.discard()
+    if current is not None and current.size:
+        _sync(current, settled)
+        written.append(current)
+    for segment in written:
+        if segment is not current:
+            _close(segment, settled)
     try:
-        if done or current is not None:
+        if written:
             _sync_folder(folder)
-        return segment_sizes(folder)
+        settled.sizes = segment_sizes(folder)
     except OSError as error:
-        _log.error("the spool folder can't be read", extra={"reason": str(error)})
-        return None
+        settled.troubles[_NOT_READ] = str(error)
+    return settled
 
 
-def _sync(descriptor: int) -> None:
+def _close(segment: Segment, settled: _Settled) -> None:
+    """Sync and close a segment, or a copy of it where it was deleted."""
+    _sync(segment, settled)
     try:
-        os.fsync(descriptor)
+        if segment.unlinked:
+            copy = segment.copied()
+            _sync(copy, settled)
+            os.close(copy.descriptor)
     except OSError as error:
-        _log.error("the spool could not be written through to the disk", extra={"reason": str(error)})
+        settled.left.append(segment)
+        settled.troubles[_NOT_COPIED] = str(error)
+    else:
+        os.close(segment.descriptor)
+
+
+def _sync(segment: Segment, settled: _Settled) -> None:
+    try:
+        os.fsync(segment.descriptor)
+    except OSError as error:
+        settled.troubles[_NOT_SYNCED] = str(error)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,19 +1,24 @@
 """The state folder: what the processes of one service share.
 
-Belongs here: making the folder, and files in it that appear whole or not at all. Does not belong here: what is in them
-(`local_copy`, `mailbox`, `sidecar`, `spool`).
+Belongs here: making the folder, whose it is, and files in it that appear whole or not at all. Does not belong here:
+what is in them (`local_copy`, `mailbox`, `sidecar`, `spool`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from cxad_pipeline.registry.tracking import public_uri
 from cxad_pipeline.settings import Settings
+
+# A service whose disk is full goes on scoring with the copy that it has.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StateFolderError(RuntimeError):
@@ -21,7 +26,7 @@ class StateFolderError(RuntimeError):
 
 
 def state_folder(settings: Settings) -> Path:
-    """The service's state folder, made for its owner alone when it is not there.
+    """The service's state folder, made for its owner alone when it is not there; to be called before it is used.
 
     Raises
     ------
@@ -32,14 +37,38 @@ def state_folder(settings: Settings) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StateFolderError(
-            f"{folder}: can't be made ({error.strerror}); set serving.state to a local folder that can be written to"
-        ) from error
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise StateFolderError(
-            f"{folder}: no right to read and write there; set serving.state to a folder of this user"
-        )
+        raise _unusable(folder, "can't be made", error) from error
+    try:
+        next(folder.iterdir(), None)
+        with tempfile.TemporaryFile(dir=folder):  # rights alone don't tell: the disk may be mounted read-only
+            pass
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise _unusable(folder, "can't be read and written to", error) from error
     return folder
+
+
+def _unusable(folder: Path, what: str, error: OSError) -> StateFolderError:
+    return StateFolderError(
+        f"serving.state: {folder} {what} ({error.strerror}); set it to a local folder in which this user may write"
+    )
+
+
+def model_source(settings: Settings) -> str:
+    """Registered model and registry that a service serves from, without secrets."""
+    return f"{settings.mlflow.registered_model} in {_place(settings.mlflow.tracking_uri)}"
+
+
+def works_for(settings: Settings) -> str:
+    """What a service serves from and writes to, without secrets: the same for all that may share a state folder."""
+    return f"{model_source(settings)}, anomalies to {_place(settings.store.url)}"
+
+
+def _place(address: str) -> str:
+    """An address as it is shown and compared: a file's path in full, no user, no password, no options."""
+    place, _, _ = address.partition("?")
+    scheme, found, path = place.partition(":///")
+    return f"{scheme}{found}{Path(path).absolute()}" if scheme == "sqlite" else public_uri(place)
 
 
 def write_json(path: Path, content: Any, *, durable: bool = True) -> None:

@@ -13,6 +13,7 @@ import pytest
 from cxad_pipeline import __version__
 from cxad_pipeline.detection import Detector
 from cxad_pipeline.detection.figures import held_out_figure, report_figures
+from cxad_pipeline.registry import versions
 from cxad_pipeline.registry.evaluation_report import evaluate
 from cxad_pipeline.registry.tracking import (
     RegistryError,
@@ -232,3 +233,13 @@ def _whole_message(error: BaseException | None) -> str:
         texts.append(str(error))
         error = error.__cause__ or error.__context__
     return "\n".join(texts)
+
+
+def test_an_address_that_mlflow_quotes_is_told_without_its_password(new_settings: Callable[[], Settings]) -> None:
+    """`postgres://` is a common slip for `postgresql://`, and MLflow answers it with the whole address."""
+    settings = new_settings()
+    uri = "postgres://mlflow:pass-55@db.example.org/mlflow"
+    wrong = settings.model_copy(update={"mlflow": settings.mlflow.model_copy(update={"tracking_uri": uri})})
+    with pytest.raises(RegistryError, match=r"postgres://db\.example\.org/mlflow") as error:
+        versions.find(wrong, "champion")
+    assert "pass-55" not in str(error.value)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cxad_pipeline.serving.drain import Drain
-from cxad_pipeline.serving.spool import Spool, segment_sizes, spool_folder
+from cxad_pipeline.serving.segments import segment_sizes, spool_folder
+from cxad_pipeline.serving.spool import Spool
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.anomalies import AnomalyFilter, StoredAnomaly, find_anomalies
 from cxad_pipeline.store.database import open_store

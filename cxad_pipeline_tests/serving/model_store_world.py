@@ -21,6 +21,8 @@ from cxad_pipeline.detection import Detector
 from cxad_pipeline.registry import versions
 from cxad_pipeline.registry.tracking import TrainingRuns, mlflow_client
 from cxad_pipeline.registry.training_rows import model_input
+from cxad_pipeline.serving.local_copy import LocalCopy, read_pointer
+from cxad_pipeline.serving.state_folder import model_source
 from cxad_pipeline.settings import Settings, load_settings
 
 PATIENCE = 60.0
@@ -96,6 +98,10 @@ class RegistryWorld:
             database.execute("UPDATE logged_models SET artifact_location = ? WHERE model_id = ?", (place, *model))
             database.commit()
         return found
+
+    def copy(self, settings: Settings | None = None) -> LocalCopy | None:
+        """What the pointer names, for a service with these settings."""
+        return read_pointer(self.state, model_source(settings or self.settings()))
 
     def copies(self) -> list[str]:
         """Folders among the copies, half-written ones included."""

@@ -21,6 +21,7 @@ from serving_examples import fitted_detector
 from cxad_pipeline.detection import Detector
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.serving.local_copy import keep
+from cxad_pipeline.serving.state_folder import model_source
 from cxad_pipeline.settings import Settings, load_settings
 
 PATIENCE = 60.0
@@ -70,7 +71,7 @@ class ServiceWorld:
 
         settings = self.settings()
         self.state.mkdir(mode=0o700, exist_ok=True)
-        keep(self.state, schema_of(settings), fetch)
+        keep(self.state, schema_of(settings), model_source(settings), fetch)
 
     @contextmanager
     def running(self, **variables: str) -> Iterator[RunningService]:

@@ -30,8 +30,6 @@ from cxad_pipeline.store.database import open_store
 
 pytest_plugins = ["store_databases"]
 
-pytest_plugins = ["store_databases"]
-
 
 def test_everything_arrives_and_nothing_is_left(settings: Settings) -> None:
     batches = [[anomaly(f"I-{batch}-{number}", at=batch) for number in range(40)] for batch in range(12)]
@@ -107,6 +105,17 @@ def test_a_drain_that_is_told_to_stop_ends_with_a_whole_batch(
     assert len(stored_ids(settings)) == 20
     assert len(segments_of(settings)) == 8
     assert reports[-1]["waiting_records"] == 80
+
+
+def test_a_backlog_is_reported_before_the_first_batch_and_after_each(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain_module, "_BATCH_SEGMENTS", 2)
+    spooled(settings, *[[anomaly(f"I-{segment}-{number}") for number in range(10)] for segment in range(6)])
+    with running_drain(settings) as reports:
+        until(lambda: bool(reports) and reports[-1]["written"] == 60)
+    said = [(report["reachable"], report["written"], report["waiting_records"]) for report in reports]
+    assert said == [(None, 0, 60), (True, 20, 40), (True, 40, 20), (True, 60, 0)]
 
 
 def test_an_empty_segment_of_a_dead_writer_is_cleared_away(settings: Settings) -> None:

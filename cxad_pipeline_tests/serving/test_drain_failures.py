@@ -8,12 +8,14 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from anomaly_records import anomaly
 from draining import damaged_lines, running_drain, segments_of, spooled, stored_ids, until
 from sqlalchemy import text
 
+from cxad_pipeline.serving import drain as drain_module
 from cxad_pipeline.serving.drain import Drain
 from cxad_pipeline.serving.spool import Spool
 from cxad_pipeline.settings import Settings
@@ -74,9 +76,8 @@ def test_a_store_that_is_away_leaves_segments_alone_says_so_and_is_found_again(
     (tmp_path / "blocked").write_text("a file where a folder is wanted")
     segments = spooled(settings, [anomaly("I-1"), anomaly("I-2")], [anomaly("I-3")])
     with running_drain(settings) as reports:
-        until(lambda: bool(reports))
+        until(lambda: bool(reports) and reports[-1]["reachable"] is False)
         away = reports[-1]
-        assert away["reachable"] is False
         assert "can't be made" in away["why"]
         assert away["since"].endswith("Z")
         assert away["waiting_records"] == 3
@@ -140,11 +141,44 @@ def test_a_database_that_hangs_delays_no_append(
             asyncio.run(spool.tick())
             for number in range(1_000):
                 spool.append([anomaly(f"I-{number}")])
-            assert reports == [], "the drain still waits for its first answer; all records are appended already"
+            (only,) = reports
+            assert (only["reachable"], only["why"], only["waiting_records"]) == (None, None, 1), "what waits is known"
             asyncio.run(spool.stop())
             holder.rollback()
             until(lambda: bool(reports) and reports[-1]["written"] == 1_002)
     assert len(stored_ids(settings)) == 1_002
+
+
+def test_segments_deleted_from_outside_while_they_are_drained_arrive(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = drain_module._read
+    spooled(settings, [anomaly("I-1")], [anomaly("I-2")])
+
+    def read_what_was_deleted(*arguments: Any) -> Any:
+        shutil.rmtree(settings.serving.state)
+        return read(*arguments)
+
+    monkeypatch.setattr(drain_module, "_read", read_what_was_deleted)
+    Drain(settings).drain_once()
+    assert stored_ids(settings) == ["I-1", "I-2"]
+
+
+def test_what_was_seen_last_stands_while_the_spool_cannot_be_read(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    spooled(settings, [anomaly("I-1"), anomaly("I-2")])
+    drain = Drain(settings)
+    before, folder = drain.status(), Path(settings.serving.state) / "spool"
+    assert before["waiting_records"] == 2
+    folder.rename(folder.with_name("elsewhere"))
+    folder.write_text("a file where the folder was")
+    assert drain.status() == drain.status() == before
+    assert sum("can't be read" in record.message for record in caplog.records) == 1
+    folder.unlink()
+    folder.with_name("elsewhere").rename(folder)
+    drain.drain_once()
+    assert drain.status()["waiting_records"] == 0
 
 
 def test_a_state_folder_that_vanishes_ends_nothing(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import shutil
@@ -19,7 +20,7 @@ from serving_examples import interactions
 from cxad_pipeline.interactions.schema import InteractionSchema
 from cxad_pipeline.registry.tracking import mlflow_client
 from cxad_pipeline.serving.follower import Follower
-from cxad_pipeline.serving.local_copy import LocalCopy, load_copy, read_pointer
+from cxad_pipeline.serving.local_copy import ForeignCopyError, LocalCopy, load_copy
 from cxad_pipeline.serving.state_folder import state_folder
 from cxad_pipeline.settings import Settings
 
@@ -34,8 +35,8 @@ def follower_of(settings: Settings) -> Follower:
     return Follower(settings, state_folder(settings))
 
 
-def copy_in(world: RegistryWorld) -> LocalCopy:
-    copy = read_pointer(world.state)
+def copy_in(world: RegistryWorld, settings: Settings | None = None) -> LocalCopy:
+    copy = world.copy(settings)
     assert copy is not None
     return copy
 
@@ -109,6 +110,56 @@ def test_without_a_champion_it_is_told_and_a_good_copy_stays(registry_world: Reg
     follower.look(careful=False)
     assert follower.status()["error"].startswith("no champion")
     assert copy_in(world) == copy
+
+
+def test_the_log_says_once_that_there_is_no_champion_and_once_that_there_is_one(
+    registry_world: RegistryWorld, caplog: pytest.LogCaptureFixture
+):
+    world = registry_world
+    settings = world.settings()
+    name = settings.mlflow.registered_model
+
+    def logged() -> list[tuple[str, str]]:
+        found = [(each.levelname, each.getMessage()) for each in caplog.records if "follower" in each.name]
+        caplog.clear()
+        return found
+
+    follower = follower_of(settings)
+    missing = ("WARNING", f"no champion of {name} in MLflow (sqlite:///{world.database}): train one first")
+    with caplog.at_level(logging.INFO, "cxad_pipeline.serving.follower"):
+        for careful in (True, False, False):
+            follower.look(careful)
+        ((level, message),) = logged()
+        assert (level, message[: len(missing[1])]) == missing
+        world.new_champion()
+        follower.look(careful=False)
+        follower.look(careful=False)
+        assert logged() == [("INFO", "MLflow has a champion now"), ("INFO", "champion fetched")]
+        mlflow_client(settings).delete_registered_model_alias(name, "champion")
+        follower.look(careful=False)
+        follower.look(careful=False)
+        assert [level for level, _ in logged()] == ["WARNING"]
+
+
+def test_a_copy_from_another_registry_is_replaced_by_the_champion_of_this_one(
+    registry_world: RegistryWorld, caplog: pytest.LogCaptureFixture
+):
+    """Whoever holds the lock has the folder: the other service has ended, or it was this one, configured otherwise."""
+    world = registry_world
+    version = world.new_champion()
+    moved = world.folder / "moved.db"
+    shutil.copy(world.database, moved)
+    elsewhere = world.settings(tracking_uri=f"sqlite:///{moved}")
+    follower_of(world.settings()).look(careful=True)
+    before = copy_in(world)
+    follower_of(elsewhere).look(careful=False)
+    copy = copy_in(world, elsewhere)
+    assert (copy.identity, copy.version) == (before.identity, version)  # it is told by its source alone
+    assert copy.folder != before.folder
+    assert str(moved) in copy.source
+    with pytest.raises(ForeignCopyError):
+        copy_in(world)
+    assert "holds a copy of" in caplog.records[-1].reason
 
 
 @pytest.mark.parametrize("how", [*DAMAGES, "no detector in it"])
@@ -223,16 +274,17 @@ def test_when_mlflow_answers_again_its_champion_is_followed(registry_world: Regi
     version = world.new_champion()
     volume = world.folder / "volume"
     volume.write_text("where the volume with the database is to be mounted")
-    follower = follower_of(world.settings(tracking_uri=f"sqlite:///{volume}/mlflow.db"))
+    settings = world.settings(tracking_uri=f"sqlite:///{volume}/mlflow.db")
+    follower = follower_of(settings)
     follower.look(careful=True)
     away = follower.status()
-    assert (away["reachable"], read_pointer(world.state)) == (False, None)
+    assert (away["reachable"], (world.state / "champion.json").exists()) == (False, False)
     assert "volume" in away["error"]
     volume.unlink()
     volume.mkdir()
     shutil.copy(world.database, volume)
     follower.look(careful=False)
-    assert copy_in(world).version == version
+    assert copy_in(world, settings).version == version
     status = follower.status()
     assert (status["reachable"], status["error"]) == (True, None)
     assert status["since"] >= away["since"]
@@ -308,7 +360,7 @@ def test_it_polls_without_being_asked(registry_world: RegistryWorld):
     try:
         for _ in range(2):
             version, end = world.new_champion(), time.monotonic() + 60
-            while (copy := read_pointer(world.state)) is None or copy.version != version:
+            while (copy := world.copy()) is None or copy.version != version:
                 assert time.monotonic() < end
                 time.sleep(0.02)
     finally:
@@ -328,10 +380,10 @@ def test_the_files_of_a_champion_can_be_away_for_a_while(registry_world: Registr
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     follower.look(careful=False)
     assert f"version {version} of cx-anomaly-detector" in follower.status()["refused"]
-    assert read_pointer(world.state) is None
+    assert world.copy() is None
     world.move_files(version, place)
     end = time.monotonic() + 60
-    while read_pointer(world.state) is None:
+    while world.copy() is None:
         assert time.monotonic() < end
         follower.look(careful=False)
     assert follower.status()["refused"] is None

@@ -17,7 +17,7 @@ from anomaly_records import anomaly
 from draining import left_by_a_dead_writer, run_python, segments_of, stored, stored_ids
 
 from cxad_pipeline.serving.drain import Drain
-from cxad_pipeline.serving.spool import segment_sizes, spool_folder
+from cxad_pipeline.serving.segments import segment_sizes, spool_folder
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.database import open_store
 
@@ -89,10 +89,13 @@ def test_a_segment_of_a_living_process_is_left_alone(settings_on_sqlite: Setting
     try:
         assert worker.stdout is not None
         worker.stdout.readline()
-        worker.send_signal(signal.SIGSTOP)  # as slow as can be, and alive
-        os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
-        current = max(segment_sizes(spool_folder(Path(settings_on_sqlite.serving.state))))
-        content = current.read_bytes()
+        content = b""
+        while not content:  # once a second the segment is a new one, still empty
+            worker.send_signal(signal.SIGCONT)
+            worker.send_signal(signal.SIGSTOP)  # as slow as can be, and alive
+            os.waitid(os.P_PID, worker.pid, os.WSTOPPED)
+            current = max(segment_sizes(spool_folder(Path(settings_on_sqlite.serving.state))))
+            content = current.read_bytes()
         Drain(settings_on_sqlite).drain_once()
         assert current.read_bytes() == content
         assert content.count(b"\n") > 0

@@ -21,9 +21,11 @@ from serving_examples import CONFIG, fitted_detector, interactions, simulated
 
 from cxad_pipeline.detection import Detector
 from cxad_pipeline.interactions.schema import Column, InteractionSchema
+from cxad_pipeline.serving.health import concerns
 from cxad_pipeline.serving.local_copy import LocalCopy, keep, load_copy
 from cxad_pipeline.serving.model_store import ModelStore
 from cxad_pipeline.serving.snapshot import Snapshot
+from cxad_pipeline.serving.state_folder import model_source, works_for, write_json
 from cxad_pipeline.settings import Settings, load_settings
 
 
@@ -47,7 +49,7 @@ def put(
         (detector or fitted_detector()).save(into / "detector")
         return into / "detector", version, f"run-{version}"
 
-    return keep(Path(settings.serving.state), schema or InteractionSchema(), fetch)
+    return keep(Path(settings.serving.state), schema or InteractionSchema(), model_source(settings), fetch)
 
 
 class Worker:
@@ -166,6 +168,82 @@ def test_a_copy_that_is_damaged_is_refused_once_and_the_old_model_stays(settings
             other_detector().save(folder)
             await until(lambda: worker.version == "2")
             assert worker.models.status()["last_error"] is None
+
+    asyncio.run(scenario())
+
+
+def elsewhere(settings: Settings) -> Settings:
+    """A service on the same state folder that follows another MLflow."""
+    mlflow = settings.mlflow.model_copy(update={"tracking_uri": "https://someone:pa55word@another"})
+    return settings.model_copy(update={"mlflow": mlflow})
+
+
+def test_a_copy_from_another_registry_does_not_serve_and_it_is_told_once(settings: Settings, monkeypatch):
+    monkeypatch.setattr("cxad_pipeline.serving.model_store._LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("cxad_pipeline.serving.model_store._RETRY_SECONDS", 0.05)
+    put(elsewhere(settings), "3")
+
+    async def scenario() -> None:
+        async with Worker(settings).running() as worker:
+            looked = time.monotonic()
+            await until(lambda: time.monotonic() - looked > 0.3)  # it looks, and tries, many times meanwhile
+            put(elsewhere(settings), "4")
+            await until(lambda: time.monotonic() - looked > 0.6)
+            assert (worker.models.current, worker.loaded) == (None, [])
+            (told,) = worker.failures
+            assert "copy of cx-anomaly-detector in https://another, and this service serves" in told
+            assert "serving.state of its own" in told
+            assert "pa55word" not in told
+            status = worker.models.status()
+            assert (status["last_error"], status["model"]) == (told, None)
+            assert status["copy_of_another"] == "cx-anomaly-detector in https://another"
+            assert list((Path(settings.serving.state)).glob("requests/*")) == []  # whose sidecar it is is not known
+
+            put(settings, "3")
+            await until(lambda: worker.version == "3")
+            status = worker.models.status()
+            assert (status["last_error"], status["copy_of_another"]) == (None, None)
+            held = worker.models.current
+            put(elsewhere(settings), "5")
+            await until(lambda: len(worker.failures) == 2)
+            assert worker.models.current is held
+
+    asyncio.run(scenario())
+
+
+def test_a_sidecar_of_an_earlier_time_counts_for_nothing_until_it_gives_a_sign_of_life(settings: Settings, monkeypatch):
+    monkeypatch.setattr("cxad_pipeline.serving.model_store._LOOK_SECONDS", 0.02)
+    beat = Path(settings.serving.state) / "sidecar.json"
+    content = {"pid": 1, "at": 1.0, "works_for": works_for(settings), "mlflow": {"reachable": True}, "store": {}}
+    write_json(beat, content | {"works_for": "what was configured before"})
+
+    async def scenario() -> None:
+        async with Worker(settings).running() as worker:
+            looked = time.monotonic()
+            await until(lambda: time.monotonic() - looked > 0.2)
+            assert worker.models.status()["sidecar"]["alive"] is False
+            assert worker.models.status()["last_error"] is None
+            write_json(beat, content)
+            await until(lambda: worker.models.status()["sidecar"]["alive"])
+            assert worker.models.status()["mlflow"] == {"reachable": True}
+            assert worker.failures == []
+
+    asyncio.run(scenario())
+
+
+def test_a_sidecar_that_stays_away_is_missing_and_one_that_is_being_started_is_not(settings: Settings, monkeypatch):
+    put(settings, "1")
+
+    async def scenario() -> None:
+        async with Worker(settings).running() as worker:
+            status = worker.models.status()
+            assert (status["sidecar"]["alive"], status["sidecar"]["missing"]) == (False, False)
+            assert concerns(status, 0) == []
+            monkeypatch.setattr("cxad_pipeline.serving.sidecar_status._MISSING_SECONDS", 0.1)
+            await until(lambda: worker.models.status()["sidecar"]["missing"])
+            status = worker.models.status()
+            assert status["last_error"].startswith("the sidecar process does not run")
+            assert len(concerns(status, 0)) == 1
 
     asyncio.run(scenario())
 

@@ -207,6 +207,27 @@ def test_each_role_may_do_what_it_may(client: TestClient, name: str, listing: in
     assert client.post("/api/feedback", json=body, headers=_bearer(name)).status_code == feedback
 
 
+@pytest.mark.parametrize("body", [b"{", b"[" + b"[]," * 1_000_000 + b"[]]"])
+def test_nobody_without_a_key_has_a_body_read(client: TestClient, body: bytes) -> None:
+    headers = _bearer("nobody") | {"Content-Type": "application/json"}
+    assert client.post("/api/feedback", content=body, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 422),
+        (b"\xff", "application/json", 422),
+        (b"1" * 5_000, "application/json", 422),
+        (b"{}", "text/plain", 415),
+        (b'{"note": "' + b"x" * 40_000 + b'"}', "application/json", 413),
+    ],
+)
+def test_a_body_that_is_no_feedback_is_refused(client: TestClient, body: bytes, kind: str, status: int) -> None:
+    answer = client.post("/api/feedback", content=body, headers=_bearer("desk") | {"Content-Type": kind})
+    assert answer.status_code == answer.json()["status"] == status
+
+
 def test_a_store_that_is_away_is_503_and_is_asked_again(settings_for: Callable[..., Settings], tmp_path: Path) -> None:
     (tmp_path / "blocked").write_text("a file where a folder is wanted")
     app = _app(settings_for(f"sqlite:///{tmp_path}/blocked/store.db"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -108,6 +110,10 @@ def test_an_address_that_others_can_reach_wants_keys(world: ServiceWorld) -> Non
     done = _refused(world, CXAD_SERVING__HOST="0.0.0.0")
     assert "serving.keys" in done
     assert "cxad key" in done
+
+
+def test_a_state_folder_that_cannot_be_used_is_named_before_anything_listens(world: ServiceWorld) -> None:
+    assert "serving.state: " in _refused(world, CXAD_SERVING__STATE="/proc/x")
 
 
 def test_a_port_in_use_is_named(world: ServiceWorld) -> None:
@@ -287,3 +293,55 @@ def test_a_key_made_by_the_command_lets_its_owner_in(world: ServiceWorld) -> Non
         assert service.client.get("/models", headers={"Authorization": f"Bearer {key}"}).status_code == 403
         assert service.client.get("/health").status_code == 200
     assert key not in service.log
+
+
+def test_the_python_of_the_documentation_scores_a_file(world: ServiceWorld) -> None:
+    repository = Path(__file__).resolve().parents[2]
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```$", (repository / "docs" / "serving.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    with world.running() as service:
+        program = f"{block}\nassert len(scores) == len(frame) > 1000\nprint(*scores.columns)"
+        done = subprocess.run(
+            [sys.executable, "-c", program.replace("http://127.0.0.1:8000", service.url)],
+            cwd=repository, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:3] == ["interaction_id", "ensemble_score", "ensemble_anomaly"]
+
+
+def test_a_head_without_end_is_cut_by_the_command(world: ServiceWorld) -> None:
+    with world.running() as service, socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.settimeout(PATIENCE)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: ")
+        sent = 0
+        with contextlib.suppress(OSError):  # cut while sending
+            while sent < 20_000_000:
+                sent += connection.send(b"y" * 65_536)
+        assert sent < 20_000_000
+        assert service.client.get("/livez").status_code == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_workers_end_when_their_parent_is_killed(world: ServiceWorld) -> None:
+    with world.running(CXAD_SERVING__WORKERS="2") as service:
+        service.process.kill()
+        service.process.wait(PATIENCE)
+        until(lambda: not _listens(service.port))
+        until(lambda: not _in_session(service.process.pid))
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _in_session(leader: int) -> list[str]:
+    """Processes that are left of what a service has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                found.append(stat.parent.name)
+    return found

@@ -30,10 +30,12 @@ from model_store_world import (
 from serving_examples import fitted_detector, interactions
 
 from cxad_pipeline.interactions.schema import InteractionSchema
-from cxad_pipeline.serving.local_copy import keep, read_pointer
+from cxad_pipeline.serving.health import concerns
+from cxad_pipeline.serving.local_copy import keep
 from cxad_pipeline.serving.mailbox import Mailbox
 from cxad_pipeline.serving.model_store import ModelStore
 from cxad_pipeline.serving.sidecar import Sidecar
+from cxad_pipeline.serving.state_folder import model_source
 from cxad_pipeline.serving.supervision import Supervisor
 from cxad_pipeline.settings import Settings
 
@@ -51,7 +53,7 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self.failures: list[str] = []
-        self.models = ModelStore(settings, on_failure=self.failures.append)
+        self.models = ModelStore(settings, on_failure=lambda _, reason: self.failures.append(reason))
         self.supervisor = Supervisor(settings)
 
     @property
@@ -143,8 +145,9 @@ def test_while_mlflow_is_away_the_last_good_copy_serves_or_it_is_told_that_there
         fitted_detector().save(into / "detector")
         return into / "detector", "4", "a-run"
 
+    address = f"http://someone:pa55word@127.0.0.1:{unused_port()}"
+
     async def scenario(with_copy: RegistryWorld, without: RegistryWorld) -> None:
-        address = f"http://someone:pa55word@127.0.0.1:{unused_port()}"
         async with AsyncExitStack() as stack:
             one = await stack.enter_async_context(Worker(with_copy.settings(tracking_uri=address)).running())
             other = await stack.enter_async_context(Worker(without.settings(tracking_uri=address)).running())
@@ -168,7 +171,9 @@ def test_while_mlflow_is_away_the_last_good_copy_serves_or_it_is_told_that_there
         (tmp_path / name).mkdir()
     with world_in(tmp_path / "one") as with_copy, world_in(tmp_path / "other") as without:
         with_copy.state.mkdir()
-        keep(with_copy.state, InteractionSchema(), fetch)
+        source = model_source(with_copy.settings(tracking_uri=address))
+        assert "pa55word" not in source
+        keep(with_copy.state, InteractionSchema(), source, fetch)
         asyncio.run(scenario(with_copy, without))
 
 
@@ -225,7 +230,7 @@ def test_when_the_worker_with_the_lock_is_killed_another_takes_over(registry_wor
         assert pid not in running()
         second = world.new_champion()  # the new one works
         Mailbox(world.state).ask()
-        await until(lambda: (copy := read_pointer(world.state)) and copy.version == second)
+        await until(lambda: (copy := world.copy()) and copy.version == second)
         assert other.stdout is not None
         while await asyncio.to_thread(other.stdout.readline) != f"{second}\n".encode():
             assert other.poll() is None
@@ -306,7 +311,7 @@ def test_a_full_disk_costs_no_model_and_no_sign_of_life(registry_world: Registry
             assert outcome.error is not None
             assert outcome.error.startswith(f"version {second} can't be kept in {world.state} (")
             assert "make room" in outcome.error
-            assert world.copies() == [read_pointer(world.state).folder]
+            assert world.copies() == [world.copy().folder]
 
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
             beat = world.state / "sidecar.json"
@@ -326,20 +331,84 @@ def test_a_full_disk_costs_no_model_and_no_sign_of_life(registry_world: Registry
     asyncio.run(scenario())
 
 
-def test_two_services_of_different_registries_on_one_state_folder_are_told(registry_world: RegistryWorld):
+@pytest.mark.parametrize("first_is_there", [True, False], ids=["model there", "model comes later"])
+def test_a_second_service_on_a_state_folder_serves_nothing_of_the_first_and_says_so(
+    registry_world: RegistryWorld, first_is_there: bool
+):
     world = registry_world
-    version = world.new_champion()
     stranger = world.settings(registered_model="another-model")
+    version = world.new_champion() if first_is_there else None
 
     async def scenario() -> None:
-        async with Worker(world.settings()).running() as ours, Worker(stranger).running() as theirs:
+        nonlocal version
+        async with Worker(world.settings()).running() as ours:
+            await until(lambda: ours.models.status()["mlflow"]["reachable"])
             await until(lambda: ours.version == version)
-            error = await until(lambda: theirs.models.status()["last_error"])
-            assert "give each service a serving.state of its own" in error
-            assert "another-model" in error
-            assert ours.models.status()["last_error"] is None
+            async with Worker(stranger).running() as theirs:
+                await until(lambda: theirs.models.status()["sidecar"]["works_for_another"])
+                if version is None:
+                    version = world.new_champion()
+                    assert (await ours.models.reload(60)).after == version
+                await until(lambda: theirs.models.status()["copy_of_another"])
+                outcome = await theirs.models.reload(60)
+                assert (outcome.after, outcome.changed) == (None, False)
+                status = theirs.models.status()
+                assert theirs.models.current is None
+                for told in (outcome.error, status["last_error"], *theirs.failures):
+                    assert "serving.state of its own" in told
+                    assert "another-model" in told
+                    assert f"cx-anomaly-detector in sqlite:///{world.database}" in told
+                assert outcome.error == status["last_error"]
+                assert len(theirs.failures) == 1
+                assert (status["mlflow"], status["store"]) == ({"reachable": None}, None)
+                assert concerns(status, 0) == [
+                    "another service uses the state folder: the champion is not followed; give each service a "
+                    "serving.state of its own (its log names the other one)"
+                ]
+                assert (await ours.models.reload(60)).error is None
+                assert (ours.failures, concerns(ours.models.status(), 0)) == ([], [])
 
     asyncio.run(scenario())
+
+
+def test_a_second_service_with_another_store_says_that_its_anomalies_go_astray(registry_world: RegistryWorld):
+    world = registry_world
+    version = world.new_champion()
+    settings = world.settings()
+    other = settings.model_copy(update={"store": settings.store.model_copy(update={"url": "sqlite:///other.db"})})
+
+    async def scenario() -> None:
+        async with Worker(settings).running() as ours:
+            await until(lambda: ours.version == version)
+            async with Worker(other).running() as theirs:
+                assert theirs.version == version  # its own champion, too
+                await until(lambda: theirs.failures)
+                assert f"anomalies to sqlite:///{world.folder}/store.db" in theirs.failures[0]
+                assert "other.db" in theirs.failures[0]
+                assert (await theirs.models.reload(60)).error == theirs.failures[0]
+
+    asyncio.run(scenario())
+
+
+def test_while_mlflow_is_away_the_log_has_our_warning_alone(registry_world: RegistryWorld):
+    world = registry_world
+    settings = world.settings(tracking_uri=f"http://127.0.0.1:{unused_port()}")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cxad_pipeline.serving.sidecar"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"},
+    )
+    told = world.state / "sidecar.json"
+    try:
+        child.stdin.write(settings.model_dump_json().encode() + b"\n")
+        child.stdin.flush()
+        asyncio.run(until(lambda: told.exists() and json.loads(told.read_text())["mlflow"]["reachable"] is False))
+    finally:
+        _, log = child.communicate(timeout=60)
+    assert log.count(b"MLflow does not answer") == 1
+    assert b"Retrying" not in log
+    assert b"urllib3.connectionpool" not in log
 
 
 def test_a_part_that_fails_is_started_again_and_the_other_goes_on(
@@ -358,7 +427,7 @@ def test_a_part_that_fails_is_started_again_and_the_other_goes_on(
     thread.start()
 
     async def scenario() -> None:
-        await until(lambda: (copy := read_pointer(world.state)) and copy.version == version)
+        await until(lambda: (copy := world.copy()) and copy.version == version)
         await until(lambda: len(starts) > 1)
         told = world.state / "sidecar.json"
         await until(lambda: json.loads(told.read_text())["failures"] == {"drain": "RuntimeError: no such table"})

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,8 +16,10 @@ import pytest
 from anomaly_records import anomaly
 from draining import run_python
 
+from cxad_pipeline.serving import segments as segments_module
 from cxad_pipeline.serving import spool as spool_module
-from cxad_pipeline.serving.spool import Spool, claim, segment_sizes, spool_folder
+from cxad_pipeline.serving.segments import claim, segment_sizes, spool_folder
+from cxad_pipeline.serving.spool import Spool
 from cxad_pipeline.store.records import AnomalyRecord
 
 pytest_plugins = ["store_databases"]
@@ -46,6 +49,49 @@ print(json.dumps({"kept": kept, "lost": lost}))
 """
 
 
+NO_DESCRIPTORS = """
+import asyncio, json, logging, os, resource, sys
+from contextlib import suppress
+from pathlib import Path
+from anomaly_records import anomaly
+from cxad_pipeline.serving import spool as spool_module
+from cxad_pipeline.serving.spool import Spool
+
+spool_module.SYNC_SECONDS = 3600  # the ticks are those below
+logged = []
+handler = logging.Handler()
+handler.emit = lambda record: logged.append(record.getMessage())
+logging.getLogger("cxad_pipeline").addHandler(handler)
+
+def taken():
+    with suppress(OSError):
+        while True:
+            yield os.open("/dev/null", os.O_RDONLY)
+
+async def work():
+    spool = Spool(Path(sys.argv[1]), 1 << 30)
+    await spool.start()
+    await spool.tick()  # from here on it has its thread
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    for episode in range(2):
+        others = list(taken())
+        assert others
+        for number in range(8):
+            spool.append([anomaly(f"{episode}-{number}-{part}", text="x" * 100_000) for part in range(4)])
+            await spool.tick()
+        during = list(logged)
+        for descriptor in others:
+            os.close(descriptor)
+        await spool.tick()
+        print(json.dumps(during))
+        logged.clear()
+    await spool.stop()
+    print(json.dumps(spool.lost))
+
+asyncio.run(work())
+"""
+
+
 def test_records_arrive_as_they_were(tmp_path: Path) -> None:
     records = [anomaly(f"I-{number}", text='line\nbreak "quoted" \u2028 Grüße 🎧') for number in range(25)]
     spool = Spool(tmp_path, PLENTY)
@@ -71,6 +117,28 @@ def test_a_tick_hands_over_what_was_appended_and_an_idle_one_makes_no_files(tmp_
         descriptor = claim(only)
         assert descriptor is not None
         os.close(descriptor)
+
+    asyncio.run(work())
+
+
+def test_an_idle_worker_keeps_one_empty_segment_which_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "SYNC_SECONDS", 3600)  # the ticks are those below
+
+    async def work() -> None:
+        spool = Spool(tmp_path, PLENTY)
+        await spool.start()
+        (only,) = _segments(tmp_path)
+        for _ in range(5):
+            await spool.tick()
+        assert _segments(tmp_path) == [only]
+        spool.append([anomaly("I-1")])
+        for _ in range(5):
+            await spool.tick()
+        assert len(_segments(tmp_path)) == 2, "the one that was handed over, and an empty one"
+        await spool.stop()
+        assert _segments(tmp_path) == [only]
 
     asyncio.run(work())
 
@@ -114,12 +182,13 @@ def test_while_many_segments_wait_they_grow_to_their_full_size(tmp_path: Path, m
             spool.append([anomaly(f"I-{number}")])
             await spool.tick()
         assert len(_segments(tmp_path)) <= 6
-        for path in _segments(tmp_path)[:5]:
-            path.unlink()  # the store is there again
+        grown = max(segment_sizes(spool_folder(tmp_path)).items(), key=lambda item: item[1])[0]
+        for path in _segments(tmp_path):
+            if path != grown:
+                path.unlink()  # the store is there again
         await spool.tick()
         await spool.tick()
-        (last,) = _segments(tmp_path)
-        descriptor = claim(last)
+        descriptor = claim(grown)
         assert descriptor is not None
         os.close(descriptor)
 
@@ -188,6 +257,92 @@ def test_a_folder_that_cannot_be_written_loses_and_raises_nothing(
     assert [record["interaction_id"] for record in _spooled(tmp_path)] == ["I-3"]
 
 
+def test_a_shortage_of_descriptors_loses_nothing_and_is_told_once_each_time(tmp_path: Path) -> None:
+    worker = run_python(NO_DESCRIPTORS, tmp_path)
+    first, second, lost = map(json.loads, worker.communicate(timeout=60)[0].splitlines())
+    assert worker.returncode == 0
+    assert lost == 0
+    names = [f"{episode}-{number}-{part}" for episode in range(2) for number in range(8) for part in range(4)]
+    assert [record["interaction_id"] for record in _spooled(tmp_path)] == names
+    assert len(_segments(tmp_path)) > 1, "handed over once there were descriptors again"
+    for messages in (first, second):
+        assert sorted(messages) == [
+            "the spool can't open a new segment; one that is open is written on",
+            "the spool folder can't be read",
+        ]
+
+
+def test_a_state_folder_that_is_deleted_loses_nothing_that_is_still_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "SYNC_SECONDS", 3600)  # the ticks are those below
+    state = tmp_path / "state"
+    spool = Spool(state, PLENTY)
+
+    async def work() -> None:
+        await spool.start()
+        shutil.rmtree(state)
+        spool.append([anomaly("I-1"), anomaly("I-2")])
+        assert _names(state) == ["I-1", "I-2"], "a kill right now would lose nothing"
+        shutil.rmtree(state)
+        spool.append([anomaly("I-3")])
+        assert _names(state) == ["I-1", "I-2", "I-3"]
+        shutil.rmtree(state)
+        await spool.tick()
+        assert _names(state) == ["I-1", "I-2", "I-3"]
+        for path in _segments(state):
+            path.unlink()  # as the drain does
+        spool.append([anomaly("I-4")])
+        shutil.rmtree(state)
+        await spool.stop()
+
+    asyncio.run(work())
+    assert _names(state) == ["I-4"]
+    assert spool.lost == 0
+    assert min(segment_sizes(spool_folder(state)).values()) > 0
+    asyncio.run(spool.tick())
+    assert spool.size_bytes == sum(segment_sizes(spool_folder(state)).values())
+
+
+def test_a_full_segment_that_is_deleted_before_it_is_closed_is_copied_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_SEGMENT_BYTES", 1)
+    spool = Spool(tmp_path, PLENTY)
+    for number in range(3):
+        spool.append([anomaly(f"I-{number}")])
+    for path in _segments(tmp_path):
+        path.unlink()
+    asyncio.run(spool.tick())
+    assert sorted(_names(tmp_path)) == ["I-0", "I-1", "I-2"]
+    asyncio.run(spool.stop())
+    assert spool.lost == 0
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_what_a_deleted_segment_holds_is_copied_as_soon_as_it_can_be_or_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mended: bool
+) -> None:
+    spool = Spool(tmp_path, PLENTY)
+    spool.append([anomaly("I-1")])
+    shutil.rmtree(tmp_path / "spool")
+    spool.append([anomaly("I-2")])
+    shutil.rmtree(tmp_path / "spool")
+    (tmp_path / "spool").write_text("a file where the folder was")
+    for _ in range(3):
+        asyncio.run(spool.tick())
+    spool.append([anomaly("I-3")])
+    assert spool.lost == 1
+    assert sum("can't be copied" in record.message for record in caplog.records) == 1
+    if mended:
+        (tmp_path / "spool").unlink()
+    asyncio.run(spool.stop())
+    if not mended:
+        (tmp_path / "spool").unlink()
+    assert _names(tmp_path) == (["I-1", "I-2"] if mended else [])
+    assert spool.lost == (1 if mended else 3)
+
+
 def test_a_record_that_is_no_json_is_lost_alone(tmp_path: Path) -> None:
     spool = Spool(tmp_path, PLENTY)
     spool.append([anomaly("I-1"), anomaly("I-2", text=object()), anomaly("I-3", text="\ud800"), anomaly("I-4")])
@@ -200,7 +355,7 @@ def test_a_drain_that_meets_a_segment_as_it_is_born_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the making of the file and its lock a drain may take it for done, empty, and delete it."""
-    lock, met = spool_module._locked, []
+    lock, met = segments_module._locked, []
 
     def met_by_a_drain(descriptor: int) -> bool:
         for path in _segments(tmp_path):
@@ -209,7 +364,7 @@ def test_a_drain_that_meets_a_segment_as_it_is_born_loses_nothing(
                 path.unlink()
         return lock(descriptor)
 
-    monkeypatch.setattr(spool_module, "_locked", met_by_a_drain)
+    monkeypatch.setattr(segments_module, "_locked", met_by_a_drain)
     spool = Spool(tmp_path, PLENTY)
     spool.append([anomaly("I-1")])
     asyncio.run(spool.stop())
@@ -239,6 +394,10 @@ def _errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 def _segments(state: Path) -> list[Path]:
     return list(segment_sizes(spool_folder(state)))
+
+
+def _names(state: Path) -> list[str]:
+    return [record["interaction_id"] for record in _spooled(state)]
 
 
 def _spooled(state: Path) -> list[AnomalyRecord]:
