@@ -7,7 +7,9 @@ here: tables (`tables`), the steps from one version to the next (`migrations`), 
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -172,7 +174,8 @@ def _engine(url: URL) -> Engine:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreAwayError(f"the folder of the store can't be made: {error}; check store.url") from error
-        engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _CONNECT_SECONDS})
+        # How long a writer waits for others: at a first start each of several processes brings the tables up to date.
+        engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _STATEMENT_SECONDS})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -188,11 +191,22 @@ def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ARG001
     """Readers go on while one writes; a commit is on the disk, since the spool deletes what was committed."""
     connection.isolation_level = None  # the module begins no transactions by itself; we do, in `_begin_sqlite`
     cursor = connection.cursor()
-    if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        cursor.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Switch to a write-ahead log; SQLite does not wait by itself for others that switch at the same time."""
+    deadline = time.monotonic() + _STATEMENT_SECONDS
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _begin_sqlite(connection: Connection) -> None:

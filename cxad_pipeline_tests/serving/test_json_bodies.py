@@ -295,7 +295,12 @@ def test_what_would_take_far_more_memory_than_its_length_is_not_parsed(kind: str
     body = b"[" + record + b"]" if kind == JSON else record
     with pytest.raises(TooManyRecordsError, match=r"values|objects and arrays"):
         READER.read(body, kind)
-    assert BodyReader(SCHEMA, "UTC", 5_000).read(body, kind).ignored == {"x": 1}
+    # Among many records it is little, however few of them have it.
+    others = [as_json(VALID)] * 300
+    whole = b"[" + b",".join([*others, record]) + b"]" if kind == JSON else b"\n".join([*others, record])
+    assert BodyReader(SCHEMA, "UTC", 5_000).read(whole, kind).ignored == {"x": 1}
+    with pytest.raises(TooManyRecordsError):
+        BodyReader(SCHEMA, "UTC", 5_000).read(body, kind)
 
 
 def test_a_body_of_blank_lines_alone_is_not_walked_through() -> None:

@@ -1,0 +1,170 @@
+"""What is normal for each segment at each time of the week: shrunken means and rates.
+
+Belongs here: the estimates and how uncertain they are. Does not belong here: what deviates from them.
+
+A baseline is built in stages, each shrunk by as much as the data say (empirical Bayes: the variance of the effects
+between cells is estimated by moments, after DerSimonian & Laird 1986). It starts from the parents: for a leaf, all
+contacts plus what each of its values adds. Then follow the segment's own level, its profile over the day smoothed over
+neighbouring hours, the single hour of the day, the day of the week, and last the single hour of the week, of which two
+weeks of history hold two observations. An hour with nothing of its own is left with what the stages before gave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cxad_pipeline.incidents.segments import SegmentTree
+
+FloatArray = npt.NDArray[np.float64]
+
+DAYS = 7
+_TINY = 1e-12
+
+
+def stages(per_day: int) -> Iterator[FloatArray]:
+    """Which slots of the week each stage takes together: matrices (slots, slots), symmetric, entries of 0 to 1."""
+    slots = DAYS * per_day
+    hour, day = np.arange(slots) % per_day, np.arange(slots) // per_day
+    yield np.ones((slots, slots))
+    if per_day > 1:
+        apart = np.abs(hour[:, None] - hour)
+        apart = np.minimum(apart, per_day - apart)
+        # Three hours to either side at most, whatever the length of a window.
+        reach = max(4 * per_day // 24, 1)
+        yield np.maximum(1.0 - apart / reach, 0.0) if reach > 1 else (apart == 0).astype(float)
+        yield (hour[:, None] == hour).astype(float)
+    yield (day[:, None] == day).astype(float)
+    if per_day > 1:
+        yield np.eye(slots)
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """An estimate per segment and slot of the week, and its variance, (s, slots) each."""
+
+    value: FloatArray
+    variance: FloatArray
+
+
+def mean_baseline(tree: SegmentTree, per_day: int, weights: FloatArray, weighted: FloatArray) -> Baseline:
+    """Baseline of window means, by addition.
+
+    Parameters
+    ----------
+    tree
+        The segments.
+    per_day
+        Windows of a day.
+    weights
+        Sum over the windows of a slot of 1 / (variance of the window's mean), (s, slots).
+    weighted
+        Sum of the means times these weights, (s, slots).
+    """
+    value, variance = np.zeros_like(weights), np.zeros_like(weights)
+    matrices = list(stages(per_day))
+    for level in range(3):
+        own = np.flatnonzero(tree.level == level)
+        if not len(own):
+            continue
+        base, uncertain = _from_parents(tree, own, value, variance)
+        W, R = weights[own], weighted[own] - weights[own] * base
+        for number, matrix in enumerate(matrices):
+            pooled_W, pooled_R = W @ matrix, R @ matrix
+            there = pooled_W > _TINY
+            effect = np.divide(pooled_R, pooled_W, out=np.zeros_like(R), where=there)
+            # Each cell counts in proportion to the weight that it has itself: where there are no contacts, no effect
+            # has to be explained.
+            if level == 0 and number == 0:
+                between = np.inf
+            else:
+                between = max(float((W * (pooled_W * effect**2 - 1))[there].sum()), 0.0) / max(
+                    float((W * pooled_W)[there].sum()), _TINY
+                )
+            noise = np.divide(1.0, pooled_W, out=np.full_like(W, np.inf), where=there)
+            base, uncertain, effect = _shrunk(base, uncertain, effect, noise, between)
+            R = R - W * effect
+        value[own], variance[own] = base, uncertain
+    return Baseline(value, variance)
+
+
+def rate_baseline(tree: SegmentTree, per_day: int, exposure: FloatArray, events: FloatArray) -> Baseline:
+    """Baseline of rates (events per exposure), by multiplication: each stage is a gamma-Poisson posterior mean.
+
+    Parameters
+    ----------
+    exposure
+        Contacts (for shares) or windows (for volumes) per segment and slot, divided by the overdispersion, (s, slots).
+    events
+        Events, divided by the overdispersion, (s, slots).
+
+    Returns
+    -------
+    Baseline
+        Rates, and the variance of their logarithm.
+    """
+    value, variance = np.zeros_like(exposure), np.zeros_like(exposure)
+    matrices = list(stages(per_day))
+    for level in range(3):
+        own = np.flatnonzero(tree.level == level)
+        if not len(own):
+            continue
+        E, C = exposure[own], events[own]
+        if level == 0:
+            # Half an event more than were seen: a rate is never 0.
+            rate = (C.sum() + 0.5) / max(E.sum(), 1.0)
+            base, uncertain = np.full(E.shape, rate), np.full(E.shape, 1 / (C.sum() + 0.5))
+        else:
+            base, uncertain = _from_parents(tree, own, np.log(np.maximum(value, 1e-300)), variance)
+            base = np.exp(base)
+        for number, matrix in enumerate(matrices):
+            if level == 0 and number == 0:
+                continue
+            expected, seen = (E * base) @ matrix, C @ matrix
+            there = expected > _TINY
+            weight = E * base
+            noise_free = np.divide((seen - expected) ** 2 - expected, expected, out=np.zeros_like(E), where=there)
+            between = max(float((weight * noise_free).sum()), 0.0) / max(float((weight * expected).sum()), _TINY)
+            if between <= _TINY:
+                continue
+            prior = 1 / between
+            factor = (seen + prior) / (expected + prior)
+            # The posterior is Gamma(seen + prior): the variance of its logarithm is about one over that.
+            share = expected / (expected + prior)
+            uncertain = (1 - share) ** 2 * (uncertain + between) + share**2 / np.maximum(expected, _TINY)
+            base = base * factor
+        value[own], variance[own] = base, uncertain
+    return Baseline(value, variance)
+
+
+def _from_parents(
+    tree: SegmentTree, own: npt.NDArray[np.int64], value: FloatArray, variance: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Where segments start from: all contacts, plus what each parent adds to that."""
+    base = np.repeat(value[:1], len(own), axis=0)
+    uncertain = np.repeat(variance[:1], len(own), axis=0)
+    if tree.level[own[0]] == 0:
+        return np.zeros_like(base), np.zeros_like(uncertain)
+    for parents in tree.parents[own].T:
+        real = parents > 0
+        base[real] += value[parents[real]] - value[0]
+        uncertain[real] = np.maximum(uncertain[real], variance[parents[real]])
+    return base, uncertain
+
+
+def _shrunk(
+    base: FloatArray, uncertain: FloatArray, effect: FloatArray, noise: FloatArray, between: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Add an effect, shrunk by between / (between + noise); the variance of the sum goes with it."""
+    if between == 0:
+        return base, uncertain, np.zeros_like(effect)
+    if np.isinf(between):
+        share = np.isfinite(noise).astype(np.float64)
+        own = np.where(np.isfinite(noise), noise, 0.0)
+        return base + share * effect, (1 - share) * uncertain + own, share * effect
+    share = between / (between + noise)
+    own = np.where(np.isfinite(noise), noise, 0.0)
+    return base + share * effect, (1 - share) ** 2 * (uncertain + between) + share**2 * own, share * effect

@@ -1,0 +1,65 @@
+"""Cumulative sums over windows: what each window is too small to show.
+
+Belongs here: the recursion and what it says about the run. Does not belong here: the deviations that it adds up.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from cxad_pipeline.detection.kernels import compiled
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+MOST_OF_ONE = 4.0
+"""What one window can add, before the drift: a drift is made of several."""
+MOST = 12.0
+"""Highest value of a sum: it comes down again within a day of ordinary windows after the longest fault."""
+
+
+def cusum(z: FloatArray, shift: FloatArray, tested: BoolArray, drift: float) -> tuple[FloatArray, FloatArray]:
+    """One-sided sums S = max(0, S + z - drift) over the windows, per segment: Steiner et al. (2000), Biostatistics 1.
+
+    Parameters
+    ----------
+    z
+        Standardised deviations in the bad direction, (s, t).
+    shift
+        The deviations themselves, (s, t).
+    tested
+        Windows that count; the sum passes the others unchanged, (s, t).
+    drift
+        What is taken off in each window.
+
+    Returns
+    -------
+    FloatArray
+        The sums, (s, t).
+    FloatArray
+        Mean deviation since the sum was last 0, (s, t).
+    """
+    sums, means = np.zeros(z.shape), np.zeros(z.shape)
+    _cusums(
+        np.ascontiguousarray(z), np.ascontiguousarray(shift), np.ascontiguousarray(tested), drift, MOST, sums, means
+    )
+    return sums, means
+
+
+@compiled
+def _cusums(
+    z: FloatArray, shift: FloatArray, tested: BoolArray, drift: float, most: float, sums: FloatArray, means: FloatArray
+) -> None:
+    for s in range(z.shape[0]):
+        level, run, length = 0.0, 0.0, 0.0
+        for t in range(z.shape[1]):
+            if tested[s, t]:
+                level = min(max(level + min(z[s, t], MOST_OF_ONE) - drift, 0.0), most)
+                if level > 0.0:
+                    run += shift[s, t]
+                    length += 1.0
+                else:
+                    run, length = 0.0, 0.0
+            sums[s, t] = level
+            means[s, t] = run / length if length > 0.0 else 0.0

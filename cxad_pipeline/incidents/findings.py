@@ -1,0 +1,136 @@
+"""What the tests of each cell say together: calibrated, weighted, combined, adjusted over the segments.
+
+Belongs here: the way from the evidence to one score per cell. Does not belong here: the tests (`evidence.py`), the
+rules for p-values (`combination.py`), the threshold (`budget.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cxad_pipeline.detection.calibration import Calibration
+from cxad_pipeline.incidents.combination import benjamini_yekutieli, cauchy
+from cxad_pipeline.incidents.evidence import Evidence, Kind
+from cxad_pipeline.incidents.states import StateArray
+from cxad_pipeline.incidents.windows import Windows
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+SIDE_WEIGHT = 0.1
+"""Weight of drifts and of the volume beside that of a metric: a drift has time, and more contacts are no fault yet."""
+TESTS_OF_WINDOW = 3
+"""Tests of one window of a metric: two tails and the shift."""
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What the tests found.
+
+    Attributes
+    ----------
+    windows
+        The windows, t of them.
+    score
+        -log10 of the adjusted p-value (Benjamini & Yekutieli over the segments of the window), (s, t), NaN where
+        nothing was tested. It may be below 0: the adjustment is not cut off at 1, so that scores keep their order.
+    p
+        P-value of each cell, all tests combined, (s, t).
+    surprises
+        -log10 of the p-value of each test in each cell, 0 where the effect is too small, (tests, s, t).
+    evidence
+        The tests.
+    states
+        State of each cell, (s, t).
+    metric_states
+        State of each metric in it, (m, s, t).
+    """
+
+    windows: Windows
+    score: FloatArray
+    p: FloatArray
+    surprises: FloatArray
+    evidence: list[Evidence]
+    states: StateArray
+    metric_states: StateArray
+
+    def alerts(self, threshold: float) -> BoolArray:
+        """Cells whose score reaches the threshold, (s, t)."""
+        return np.asarray(np.nan_to_num(self.score, nan=-np.inf) >= threshold)
+
+    def leading(self) -> npt.NDArray[np.int64]:
+        """The position in `evidence` of the test that says most in each cell, (s, t)."""
+        return np.asarray(np.nan_to_num(self.surprises, nan=-1.0).argmax(axis=0))
+
+
+def findings_of(
+    windows: Windows,
+    evidence: list[Evidence],
+    calibrations: Mapping[tuple[str, str], Calibration],
+    metrics: int,
+    states: StateArray,
+    metric_states: StateArray,
+) -> Findings:
+    """Put the tests together; `metrics` is the number of metrics among them."""
+    surprises = np.array([_surprises(one, calibrations.get((one.family, one.kind))) for one in evidence])
+    p = cauchy(10.0**-surprises, _weights(evidence, metrics))
+    return Findings(windows, -np.log10(benjamini_yekutieli(p)), p, surprises, evidence, states, metric_states)
+
+
+def joined(first: Findings, second: Findings, of_second: BoolArray) -> Findings:
+    """The findings of the first, and in some windows those of the second."""
+    return replace(
+        first,
+        **{
+            name: np.where(of_second, getattr(second, name), getattr(first, name))
+            for name in ("score", "p", "surprises")
+        },
+    )
+
+
+def calibrations_of(evidence: Sequence[Evidence], chosen: BoolArray) -> dict[tuple[str, str], Calibration]:
+    """What each statistic is worth by the chosen windows, (t,).
+
+    Beyond the 98th percentile the tail is exponential, with the mean of the excesses: that is the tail of -log10 p,
+    also where the true p-value is a power of p, and that of a sum over windows (Siegmund 1985, Sequential Analysis). A
+    heavier one would make a single odd window cap what all later ones can be worth.
+    """
+    found: dict[tuple[str, str], Calibration] = {}
+    for one in evidence:
+        statistics = one.statistic[:, chosen]
+        statistics = statistics[~np.isnan(statistics)]
+        if len(statistics):
+            fitted = Calibration.fit(statistics)
+            found[one.family, one.kind] = replace(fitted, shape=0.0, scale=fitted.scale / (1 - fitted.shape))
+    return found
+
+
+def _surprises(evidence: Evidence, calibration: Calibration | None) -> FloatArray:
+    """-log10 p of a test: by its distribution and by the days left out, whichever says less."""
+    if calibration is None:
+        surprises = evidence.statistic if evidence.bounded else np.where(np.isnan(evidence.statistic), np.nan, 0.0)
+    else:
+        surprises = calibration.surprise(evidence.statistic)
+        if evidence.bounded:
+            surprises = np.minimum(surprises, evidence.statistic)
+    return np.where(evidence.large | np.isnan(surprises), surprises, 0.0)
+
+
+def _weights(evidence: Sequence[Evidence], metrics: int) -> FloatArray:
+    """Weight of each test.
+
+    A metric has weight 1, which its tests of the window share. What the metrics say together has half of what they
+    have alone, however many there are: faults that meet some of the contacts are as well worth finding as others.
+    """
+    of_kind: dict[Kind, float] = {
+        "drift": SIDE_WEIGHT,
+        "slow drift": SIDE_WEIGHT,
+        "volume": SIDE_WEIGHT,
+        "together": metrics / 2,
+        "complaints": 1.0,
+    }
+    return np.array([of_kind.get(one.kind, 1 / TESTS_OF_WINDOW) for one in evidence])

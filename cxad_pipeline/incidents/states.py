@@ -1,0 +1,106 @@
+"""What there was to test in a cell: a missing thing is a state of its own, not a zero.
+
+Belongs here: the states and how they are told apart. Does not belong here: the tests.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from cxad_pipeline.incidents.distributions import beta_binomial_tail
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+StateArray = npt.NDArray[np.int8]
+
+LEAST_CONTACTS = 5
+"""Contacts, and values of a metric, from which on a window is tested."""
+LEAST_WINDOWS = 48
+"""Windows with contacts from which on a segment has a history."""
+LEAST_DAYS = 7
+"""Days with contacts from which on a segment has a history."""
+EXPECTED_IN_A_GAP = 10.0
+"""Contacts of all segments that history has in a window of that hour, for an empty one to be a gap in the data."""
+_SILENCE = 1e-4
+
+
+class State(IntEnum):
+    """State of a cell: a segment, or a metric of it, in a window."""
+
+    TESTED = 0
+    EMPTY = 1
+    """No contact, nor many expected: closed."""
+    TOO_FEW = 2
+    """Fewer contacts than `LEAST_CONTACTS`."""
+    MISSING = 3
+    """No contact in any segment at a time when there always are some: the data is missing, not the customers."""
+    COLD_START = 4
+    """The segment has too little history to know what is usual."""
+    LATE = 5
+    """The window had not ended, or its data was not in, when this was computed."""
+    NOT_ANSWERED = 6
+    """Of a metric: far fewer contacts than usual have a value, so those that do speak for few."""
+    NO_METRIC = 7
+    """Of a metric: the history has no value of it in this segment."""
+
+
+def gaps(contacts: FloatArray, usual: FloatArray) -> BoolArray:
+    """Windows in which the data is missing, (t,).
+
+    Parameters
+    ----------
+    contacts
+        Contacts of all segments together, (t,).
+    usual
+        What is usual for such windows, (t,).
+    """
+    return np.asarray((contacts == 0) & (usual >= EXPECTED_IN_A_GAP))
+
+
+def segment_states(contacts: FloatArray, missing: BoolArray, late: BoolArray, cold: BoolArray) -> StateArray:
+    """State of each segment in each window, (s, t).
+
+    Parameters
+    ----------
+    contacts
+        (s, t).
+    missing, late
+        Gaps, and windows whose data is not complete yet, (t,).
+    cold
+        Segments with too little history, (s,).
+    """
+    states = np.full(contacts.shape, State.TESTED, dtype=np.int8)
+    states[contacts < LEAST_CONTACTS] = State.TOO_FEW
+    states[contacts == 0] = State.EMPTY
+    states[cold] = State.COLD_START
+    states[:, missing] = State.MISSING
+    states[:, late] = State.LATE
+    return states
+
+
+def metric_states(
+    segment: StateArray, count: FloatArray, contacts: FloatArray, share: FloatArray, dispersion: FloatArray
+) -> StateArray:
+    """State of a metric in each cell, (s, t).
+
+    Parameters
+    ----------
+    segment
+        States of the segments, (s, t).
+    count, contacts
+        Values that are there, and contacts, (s, t).
+    share
+        Usual share of contacts with a value, (s, t).
+    dispersion
+        Of that share, (s, 1).
+    """
+    states = segment.copy()
+    tested = states == State.TESTED
+    states[tested & (count < LEAST_CONTACTS)] = State.TOO_FEW
+    # At most so many values are there as missing ones are many.
+    silent = beta_binomial_tail(contacts - count, contacts, 1 - share, dispersion) < _SILENCE
+    states[tested & silent & (count < 0.8 * contacts * share)] = State.NOT_ANSWERED
+    return states
