@@ -84,6 +84,7 @@ bench: peers ## Benchmarks against peers in the same run; tables, JSON and PNG i
 	$(BIN)/python benchmarks/feature_ablation.py || missed=1; \
 	$(BIN)/python benchmarks/landing_to_scores.py || missed=1; \
 	$(BIN)/python benchmarks/serving.py --long --serving-only || missed=1; \
+	$(BIN)/python benchmarks/incidents.py || missed=1; \
 	exit $$missed
 
 docker-up: ## Start the services of docker-compose.yml

@@ -203,6 +203,7 @@ def _write_ahead(cursor: Any) -> None:
     while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
+            return  # where the file system can't have one, with the log that there is
         except sqlite3.OperationalError:
             if time.monotonic() > deadline:
                 raise
