@@ -11,12 +11,12 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 
-def _strict_flag(given: object) -> object:
+def _strict(given: object) -> object:
     # Pydantic takes "1", "on" and "yes" as well, which the OpenAPI schema does not say. Python writes "True".
     if isinstance(given, str) and given.lower() not in ("true", "false"):
         raise PydanticCustomError("flag", "must be true or false")
     return given
 
 
-Flag = Annotated[bool, BeforeValidator(_strict_flag)]
+StrictBool = Annotated[bool, BeforeValidator(_strict)]
 """`true` or `false`, in capitals or not, and nothing else."""

@@ -217,15 +217,11 @@ def record_schemas(service: Service) -> dict[str, Any]:
     return {RECORD: record_json_schema(service.schema)}
 
 
-def _properties(service: Service) -> dict[str, Any]:
-    properties: dict[str, Any] = record_json_schema(service.schema)["properties"]
-    return properties
-
-
 def _documentation(service: Service) -> dict[str, Any]:
     """Key, parameters and bodies as OpenAPI shows them, the records from the one schema."""
     most = f"At most {service.settings.serving.max_records:,} interactions (serving.max_records); more answer 413."
-    record = {name: shown["examples"][0] for name, shown in _properties(service).items() if "examples" in shown}
+    columns = record_json_schema(service.schema)["properties"]
+    record = {name: shown["examples"][0] for name, shown in columns.items() if "examples" in shown}
     array = {"type": "array", "items": {"$ref": f"#/components/schemas/{RECORD}"}, "description": most}
     line = {
         "type": "string",

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from cxad_pipeline.serving.live_events import Wanted
 from cxad_pipeline.serving.problems import problems
-from cxad_pipeline.serving.query import Flag
+from cxad_pipeline.serving.query import StrictBool
 from cxad_pipeline.serving.stream import LiveStream
 from cxad_pipeline.serving.subscription import Subscription
 
@@ -131,7 +131,7 @@ def stream_routes(stream: LiveStream, *, read: Callable[..., Any]) -> APIRouter:
         },
     )
     async def live(
-        anomalies_only: Annotated[Flag, Query(description="Without the ordinary interactions.")] = False,
+        anomalies_only: Annotated[StrictBool, Query(description="Without the ordinary interactions.")] = False,
         min_severity: Annotated[float, Query(ge=0, le=100, description="Least severity.")] = 0.0,
         channel: _Text = None,
         language: _Text = None,
