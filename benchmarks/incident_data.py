@@ -6,23 +6,20 @@ Belongs here: where contacts come from, how they are counted. Does not belong he
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from cxad_pipeline import incidents
 from cxad_pipeline.files import Folder
-from cxad_pipeline.incidents import MetricRule, Rollups, SegmentTree, Tails, Windows, leaves_of
+from cxad_pipeline.incidents import MetricRule, Rollups, SegmentTree, Tails, Windows
 from cxad_pipeline.interactions.landing import list_landed, read_period
 from cxad_pipeline.interactions.simulation import SimulationConfig, simulate_table
 from cxad_pipeline.interactions.sources import readers
 from cxad_pipeline.settings import load_settings
-
-FloatArray = npt.NDArray[np.float64]
-IntegerArray = npt.NDArray[np.int64]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AHT, HOLD = "aht_seconds", "hold_time_seconds"
@@ -35,33 +32,13 @@ ALL_METRICS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Contacts:
-    """Contacts as arrays of (n,), and their segments."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Contacts(incidents.Contacts):
+    """Contacts, and their segments."""
 
     tree: SegmentTree
     metrics: tuple[MetricRule, ...]
-    moments: IntegerArray
-    leaf: IntegerArray
-    values: dict[str, FloatArray]
-    complaints: FloatArray | None
     timezone: str
-    flagged: npt.NDArray[np.bool_] | None = None
-
-    def chosen(self, rows: npt.NDArray[np.generic]) -> Contacts:
-        """Some of the contacts."""
-        return replace(
-            self,
-            moments=self.moments[rows],
-            leaf=self.leaf[rows],
-            values={name: column[rows] for name, column in self.values.items()},
-            complaints=None if self.complaints is None else self.complaints[rows],
-            flagged=None if self.flagged is None else self.flagged[rows],
-        )
-
-    def within(self, windows: Windows) -> Contacts:
-        """The contacts of some windows."""
-        return self.chosen(windows.of_moments(self.moments) >= 0)
 
     def tails(self) -> Tails:
         """The tails of these contacts."""
@@ -86,13 +63,9 @@ def contacts_of(
     table: pa.Table, dimensions: tuple[str, ...], metrics: tuple[MetricRule, ...], timezone: str
 ) -> Contacts:
     """The contacts of a table with the columns of the schema."""
-    leaves, leaf = leaves_of({name: table[name].to_pylist() for name in dimensions})
-    moments = table["timestamp"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy() // 1_000_000
-    values = {metric.name: table[metric.name].cast(pa.float64()).to_numpy() for metric in metrics}
-    complaints = None
-    if "complaints" in table.column_names and table["complaints"].null_count < table.num_rows:
-        complaints = table["complaints"].cast(pa.float64()).to_numpy()
-    return Contacts(SegmentTree.of(dimensions, leaves), metrics, moments, leaf, values, complaints, timezone)
+    found = incidents.contacts_of(table, dimensions, metrics)
+    tree = SegmentTree.of(dimensions, found.leaves)
+    return Contacts(**vars(found), tree=tree, metrics=metrics, timezone=timezone)
 
 
 def real_month(folder: Path | None) -> Contacts | str:

@@ -1,160 +1,170 @@
-"""Telling a window once: whether a digest is sent, and the record that remembers it.
+"""Sending what is due in the outbox.
 
-Belongs here: the decision to send and its record. Does not belong here: where the record is stored (the caller's), and
-grouping, repeating or silencing (they come with incidents and their outbox).
+Belongs here: one round of deliveries: claims, attempts, waits between attempts, dead letters. Does not belong here:
+what is told (`notices`), the channels (`channels`), the rows (`store.outbox`), and when rounds take place (`defs`).
 
-The promise: a window is told at least once per channel, and twice only if the process dies between sending and storing
-the record. A window told as "no data" is told once more when late files bring it data, because that is other news.
+The promise: each message in the outbox reaches each of its channels at least once, or becomes a dead letter that can be
+seen and revived. Messages of one topic arrive in their order. A process that dies between sending and recording it
+leaves a claim that ends with its lease; the message is then sent again, marked `uncertain`. Doubles are dropped by the
+message's key where the channel can tell: with a bot token Slack is asked whether the message is there, and an e-mail
+has the same Message-ID each time, which mail programs show once. A webhook and the console cannot tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, get_args
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from cxad_pipeline.alerting.channels import Channel
-from cxad_pipeline.alerting.digest import DigestStatus, WindowDigest
-from cxad_pipeline.alerting.messages import digest_message, headline
+from cxad_pipeline.alerting.channels.channel import Channel, DeliveryError, Parcel
+from cxad_pipeline.alerting.message import Message
+from cxad_pipeline.alerting.redaction import redact
+from cxad_pipeline.alerting.wording import one_line
+from cxad_pipeline.settings.operations import AlertSettings
+from cxad_pipeline.store.database import Store
+from cxad_pipeline.store.outbox import Claimed, claim, settle_dead, settle_failed, settle_sent
 
-DeliveryStatus = Literal["sent", "skipped", "disabled", "too old"]
+FIRST_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(hours=1)
+_JITTER = 0.25
+_ERROR_LENGTH = 500
 
 
 @dataclass(frozen=True)
-class DeliveryRecord:
-    """What became of a window's digest.
+class DeliverySummary:
+    """What one round came to.
 
     Attributes
     ----------
-    window
-        The window's key (`WindowDigest.window_key`).
-    channel
-        Name of the channel.
-    sent_at
-        When the window was told, UTC; None where it never was. A skipped delivery keeps the time of the first.
-    status
-        `sent`; `skipped`: it had been told before; `disabled`: alerts are off; `too old`: the window ended too long
-        ago.
-    headline
-        First line of what was told, or would have been.
-    digest_status
-        Whether that was about data ("scored") or the lack of it ("no_data").
-    note
-        Why nothing was sent, in one sentence; empty when it was.
+    sent, failed, dead
+        Attempts by their outcome: delivered, to be tried again, given up.
+    errors
+        The last error of each channel that had one.
     """
 
-    window: str
-    channel: str
-    sent_at: datetime | None
-    status: DeliveryStatus
-    headline: str
-    digest_status: DigestStatus
-    note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record as JSON takes it; times in ISO 8601."""
-        return {
-            "window": self.window,
-            "channel": self.channel,
-            "sent_at": self.sent_at.isoformat() if self.sent_at else None,
-            "status": self.status,
-            "headline": self.headline,
-            "digest_status": self.digest_status,
-            "note": self.note,
-        }
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> DeliveryRecord:
-        """The record that `to_dict` wrote.
-
-        Parameters
-        ----------
-        stored
-            What JSON gave back.
-
-        Raises
-        ------
-        ValueError
-            If a key is missing, or a value is not one that `to_dict` writes.
-        """
-        try:
-            record = cls(**stored)
-            sent_at = None if record.sent_at is None else datetime.fromisoformat(stored["sent_at"])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"not a delivery record ({error}): {_REMOVE}") from error
-        if record.status not in get_args(DeliveryStatus) or record.digest_status not in get_args(DigestStatus):
-            raise ValueError(
-                f"not a delivery record (status {record.status!r}, digest_status {record.digest_status!r}): {_REMOVE}"
-            )
-        if sent_at is not None and sent_at.tzinfo is None:
-            raise ValueError(f"not a delivery record (sent_at {stored['sent_at']!r} has no time zone): {_REMOVE}")
-        return replace(record, sent_at=sent_at)
+    sent: int = 0
+    failed: int = 0
+    dead: int = 0
+    errors: Mapping[str, str] = field(default_factory=dict)
 
 
-_REMOVE = "remove it, and the window is told once more"
-
-
-def deliver_once(
-    digest: WindowDigest,
-    channel: Channel,
-    record: DeliveryRecord | None,
+def deliver_due(
+    store: Store,
+    channels: Sequence[Channel],
     *,
-    enabled: bool = True,
-    max_age: timedelta | None = None,
-    now: datetime | None = None,
-) -> DeliveryRecord:
-    """Send a window's digest unless the channel has had it, alerts are off, or the window is long past.
+    policy: AlertSettings,
+    now: Callable[[], datetime],
+    limit: int = 500,
+    budget_seconds: float = 40.0,
+    lease: timedelta = timedelta(minutes=5),
+) -> DeliverySummary:
+    """Send what is due, message by message, outside of any transaction.
+
+    A channel that fails for now (no connection, a fault of its server, a rate limit) rests until the next round, so
+    that its other messages do not each wait for the same timeout; the other channels go on. A message that a channel
+    refuses for good, or that failed `max_attempts` times, becomes a dead letter.
 
     Parameters
     ----------
-    digest
-        The window's digest.
-    channel
-        Where to send it.
-    record
-        What the last call for this window returned; None for the first.
-    enabled
-        False sends nothing.
-    max_age
-        Windows that ended longer ago are not told, so that a backfill does not flood the channel; None tells all.
+    store
+        The open store.
+    channels
+        Where messages go; what is queued for other channels stays where it is.
+    policy
+        `max_attempts` is read.
     now
-        Present time, time zone aware; the clock's by default.
+        The clock.
+    limit
+        Attempts of this round at most.
+    budget_seconds
+        No attempt begins later than this. One that has begun is not broken off: channels limit their own time.
+    lease
+        How long a claim holds: longer than a channel takes, and the time until a message of a process that died is
+        sent again.
 
     Returns
     -------
-    DeliveryRecord
-        To be stored in place of `record`.
+    DeliverySummary
+        Counts, and an error for each channel that failed.
 
     Raises
     ------
-    DeliveryError
-        If the channel failed. There is no new record then, and the next call tries again.
-    ValueError
-        If `record` belongs to another window.
+    StoreError
+        If the store can't be read or written. What had been sent and could not be recorded is sent again.
     """
-    if record is not None and record.window != digest.window_key:
-        raise ValueError(
-            f"the record is of window {record.window}, the digest of {digest.window_key}: "
-            "give the record of the same window"
-        )
-    now = now or datetime.now(UTC)
-    told = record if record is not None and record.channel == channel.name and record.sent_at is not None else None
-    if told is not None and told.sent_at is not None and told.digest_status in ("scored", digest.status):
-        when = told.sent_at.isoformat(timespec="seconds")
-        return replace(told, status="skipped", note=f"This window was already sent to {channel.name} at {when}.")
-    unsent = DeliveryRecord(
-        digest.window_key, channel.name, None, "disabled", headline(digest), digest.status, "Alerts are off."
+    end = time.monotonic() + budget_seconds
+    working = {channel.name: channel for channel in channels}
+    counts: Counter[str] = Counter()
+    errors: dict[str, str] = {}
+    while working and counts.total() < limit and time.monotonic() < end:
+        # One by one: the lease of a message begins when its turn has come, and a round that ends leaves none behind.
+        with store.writing() as connection:
+            claimed = next(iter(claim(connection, list(working), now=now(), lease=lease, limit=1)), None)
+        if claimed is None:
+            break
+        try:
+            receipt = working[claimed.channel].deliver(_parcel(claimed))
+        except DeliveryError as error:
+            errors[claimed.channel] = _text(error)
+            counts[_settle_failure(store, claimed, error, policy, now())] += 1
+            if not error.permanent:
+                del working[claimed.channel]
+        except Exception as error:  # noqa: BLE001 - a fault in one channel must not keep the others from their messages
+            failure = DeliveryError(f"{type(error).__name__}: {error}; please report it", uncertain=True)
+            errors[claimed.channel] = _text(failure)
+            counts[_settle_failure(store, claimed, failure, policy, now())] += 1
+        else:
+            with store.writing() as connection:
+                settle_sent(connection, claimed, receipt, now())
+            counts["sent"] += 1
+    return DeliverySummary(counts["sent"], counts["failed"], counts["dead"], errors)
+
+
+def wait_before(attempts: int, key: str, channel: str, retry_after: float | None = None) -> timedelta:
+    """How long to wait after so many failed attempts: 30 s, doubled each time up to an hour, or what the channel asks.
+
+    Up to a quarter is added, so that what failed together does not come back together; it follows from the message,
+    so that the same failure waits equally long each time.
+
+    Parameters
+    ----------
+    attempts
+        Attempts that failed, 1 or more.
+    key, channel
+        Of the message.
+    retry_after
+        Seconds that the channel asked for; they count where they are more.
+    """
+    doubled = FIRST_WAIT * 2.0 ** min(attempts - 1, 10)
+    drawn = hashlib.sha256(f"{key}|{channel}|{attempts}".encode()).digest()
+    wait = min(doubled, LONGEST_WAIT) * (1 + _JITTER * int.from_bytes(drawn[:4], "big") / 2**32)
+    return max(wait, timedelta(seconds=retry_after or 0))
+
+
+def _parcel(claimed: Claimed) -> Parcel:
+    return Parcel(
+        key=claimed.key,
+        topic=claimed.topic,
+        kind=claimed.kind,
+        message=Message.from_dict(claimed.content),
+        queued_at=claimed.queued_at,
+        uncertain=claimed.uncertain,
+        first=claimed.first,
     )
-    if not enabled:
-        return unsent
-    if max_age is not None and now - digest.end > max_age:
-        note = f"The window ended {_age(now - digest.end)} ago; older than {_age(max_age)} is not sent."
-        return replace(unsent, status="too old", note=note)
-    receipt = channel.send(digest_message(digest))
-    return replace(unsent, status="sent", sent_at=receipt.sent_at, note="")
 
 
-def _age(span: timedelta) -> str:
-    hours = span / timedelta(hours=1)
-    return f"{hours:,.0f} h" if hours < 48 else f"{hours / 24:,.0f} days"
+def _settle_failure(store: Store, claimed: Claimed, error: DeliveryError, policy: AlertSettings, at: datetime) -> str:
+    with store.writing() as connection:
+        if error.permanent or claimed.attempts >= policy.max_attempts:
+            settle_dead(connection, claimed, _text(error), at, uncertain=error.uncertain)
+            return "dead"
+        wait = wait_before(claimed.attempts, claimed.key, claimed.channel, error.retry_after)
+        settle_failed(connection, claimed, _text(error), at + wait, uncertain=error.uncertain)
+        return "failed"
+
+
+def _text(error: Exception) -> str:
+    return one_line(redact(str(error)), _ERROR_LENGTH)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 HIDDEN = "[hidden]"
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A Slack webhook is its own password.
     (re.compile(r"https?://hooks\.slack(?:-gov)?\.com/\S*", re.IGNORECASE), HIDDEN),
+    # So are those of Discord and Teams, which Apprise takes.
+    (re.compile(r"https?://discord(?:app)?\.com/api/webhooks/\S*", re.IGNORECASE), HIDDEN),
+    (re.compile(r"https?://[\w.-]*(?:webhook\.office|logic\.azure|powerplatform)\.com\S*", re.IGNORECASE), HIDDEN),
     # scheme://user:password@host, as database addresses have it; a password may itself contain "@".
     (re.compile(r"(?<=://)[^\s/]*@"), f"{HIDDEN}@"),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
@@ -53,3 +57,30 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for pattern, hidden in _PATTERNS:
         text = pattern.sub(hidden, text)
     return text
+
+
+def address_secrets(address: str, *, shortest: int = 4) -> list[str]:
+    """The parts of an address that may be secrets, and the address itself, for `redact`.
+
+    Parameters
+    ----------
+    address
+        An address whose keys may stand anywhere: user, password, host, path or query, as in webhooks and in the
+        addresses of Apprise.
+    shortest
+        Shorter parts are left out: they are also words of ordinary texts.
+
+    Returns
+    -------
+    list of str
+        The address, its query and its parts, as they are written and without percent-encoding. The scheme is not among
+        them, nor is the host where the scheme is http or https.
+    """
+    scheme, _, rest = address.partition("://")
+    place, _, query = rest.partition("?")
+    parts = [query, *re.split(r"[/:@?&=#,;]", rest)]
+    if scheme.lower() in ("http", "https"):
+        host = place.split("/")[0].rpartition("@")[2].partition(":")[0]
+        parts = [part for part in parts if part != host]
+    long = [part for part in parts if len(part) >= shortest]
+    return [address, *dict.fromkeys([*long, *map(unquote, long)])]

@@ -1,17 +1,21 @@
 """The message about a failed run.
 
-Belongs here: its words. Does not belong here: taking job, run and errors out of Dagster's objects (`defs`), and sending
-(`channels`).
+Belongs here: its words, and the notice that takes it to the outbox. Does not belong here: taking job, run and errors
+out of Dagster's objects (`defs`), and sending (`delivery`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-from cxad_pipeline.alerting.messages import Block, Message, code, context, header, links_section, section
+from cxad_pipeline.alerting import mail_html
+from cxad_pipeline.alerting.block_kit import code, context, header, links_section, section
+from cxad_pipeline.alerting.message import Block, Message
 from cxad_pipeline.alerting.redaction import redact
-from cxad_pipeline.alerting.wording import one_line
+from cxad_pipeline.alerting.wording import address, one_line
+from cxad_pipeline.store.outbox import Notice
 
 STEPS_SHOWN = 5
 
@@ -47,6 +51,21 @@ class RunFailure:
     steps: tuple[FailedStep, ...] = ()
     link: str | None = None
     error: str = ""
+
+
+def run_failure_notice(failure: RunFailure, *, now: datetime, secrets: Iterable[str] = ()) -> Notice:
+    """The message about a failed run as the outbox takes it, due at once; its key is the run, which fails once.
+
+    Parameters
+    ----------
+    failure, secrets
+        As in `run_failure_message`.
+    now
+        Present time.
+    """
+    name = f"run:{failure.run_id}"
+    content = run_failure_message(failure, secrets=secrets).to_dict()
+    return Notice(key=name, kind="run_failure", topic=name, content=content, due_at=now)
 
 
 def run_failure_message(failure: RunFailure, *, secrets: Iterable[str] = ()) -> Message:
@@ -89,14 +108,20 @@ def run_failure_message(failure: RunFailure, *, secrets: Iterable[str] = ()) -> 
     blocks: list[Block] = [header(headline), section(f"Run {code(run_id, _NAME)}")]
     for step, error in errors:
         blocks += [section(code(step, _NAME)), context(error)]
-    if not errors:
+    parts = [mail_html.paragraph(f"Run {run_id}")]
+    if errors:
+        parts.append(mail_html.table("Failed steps", errors))
+    else:
         blocks.append(context(own))
+        parts.append(mail_html.paragraph(own))
     blocks += [context(text) for text in rest]
+    parts += [mail_html.paragraph(text, quiet=True) for text in rest]
     if failure.link:
         link = redact(failure.link, hidden)
-        lines.append(f"Open the run: {link}")
+        lines.append(f"Open the run: {address(link)}")
         blocks.append(links_section({"Open the run": link}))
-    return Message(headline, "\n".join(lines), blocks)
+        parts.append(mail_html.links_line({"Open the run": link}))
+    return Message(headline, "\n".join(lines), blocks, mail_html.page(headline, parts))
 
 
 def _last_word(error: str) -> str:

@@ -1,11 +1,19 @@
 """How figures, times and foreign texts are written in messages, the same in every channel.
 
-Belongs here: single words and lines. Does not belong here: which lines a message has (`messages`, `run_failure`).
+Belongs here: single words and lines. Does not belong here: which lines a message has (`incident_messages`, `digest`,
+`run_failure`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from cxad_pipeline.alerting.redaction import redact
+
+LABEL = 60
+"""Longest label of a link, in characters."""
 
 
 def one_line(text: str, limit: int) -> str:
@@ -16,6 +24,23 @@ def one_line(text: str, limit: int) -> str:
     """
     line = " ".join("".join(ch if ch.isprintable() else " " for ch in text).split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def address(url: str) -> str:
+    """An address without blanks or a password in it; cut addresses lead nowhere, so a longer one stays whole."""
+    return redact("".join("".join(ch if ch.isprintable() else " " for ch in url).split()))
+
+
+def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+    """Rows, (r, c), with their columns under each other; the columns in `right` are set to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def number(value: float) -> str:
@@ -29,16 +54,32 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if share >= 0.01 else f"{share:.2%}"
 
 
-def about(expected: float) -> str:
-    """An expected count as people say it: "about 13", "under 1"."""
-    return "under 1" if expected < 1 else f"about {expected:,.0f}"
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """A count with its noun: "1 contact", "1,204 contacts"; `nouns` is a plural that has not just an s more."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
-def window_in_words(start: datetime, end: datetime) -> str:
-    """A UTC window as people read it: "12 Oct 2026 06:00-12:00 UTC"; midnight at the end of the day is 24:00."""
-    first = f"{start.day} {start:%b %Y %H:%M}"
-    last_day = end - timedelta(microseconds=1)
-    if start.date() == last_day.date():
-        closing = "24:00" if end.date() != start.date() else f"{end:%H:%M}"
-        return f"{first}-{closing} UTC"
-    return f"{first} to {end.day} {end:%b %Y %H:%M} UTC"
+def moment_in_words(moment: datetime, zone: ZoneInfo) -> str:
+    """A moment on the clock of a zone: "12 Oct 14:00". The zone is to be named beside it, once a message."""
+    local = moment.astimezone(zone)
+    return f"{local.day} {local:%b %H:%M}"
+
+
+def span_in_words(start: datetime, end: datetime, zone: ZoneInfo) -> str:
+    """A stretch of time on the clock of a zone, with the zone's name: "12 Oct 14:00-18:00 Europe/Berlin"."""
+    last = end.astimezone(zone)
+    if start.astimezone(zone).date() == last.date():
+        return f"{moment_in_words(start, zone)}-{last:%H:%M} {zone.key}"
+    return f"{moment_in_words(start, zone)} to {moment_in_words(end, zone)} {zone.key}"
+
+
+def length_in_words(length: timedelta) -> str:
+    """How long something lasted: "45 minutes", "4 hours", "1.5 hours", "3 days"."""
+    minutes = length.total_seconds() / 60
+    if minutes < 60:
+        return plural(round(minutes), "minute")
+    if minutes < 48 * 60:
+        hours = round(minutes / 60, 1)
+        return "1 hour" if hours == 1 else f"{hours:g} hours"
+    days = round(minutes / 1440, 1)
+    return f"{days:g} days"

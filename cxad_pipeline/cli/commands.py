@@ -15,6 +15,8 @@ import yaml
 from click.core import ParameterSource
 
 from cxad_pipeline import __version__
+from cxad_pipeline.cli import incidents, silencing
+from cxad_pipeline.cli.configured import configured
 from cxad_pipeline.cli.terminal import (
     EXIT_FAILED,
     EXIT_NO_MODEL,
@@ -24,7 +26,7 @@ from cxad_pipeline.cli.terminal import (
     show,
     stop,
 )
-from cxad_pipeline.settings import Settings, SettingsError, load_settings
+from cxad_pipeline.settings import Settings, SettingsError
 from cxad_pipeline.settings.serving import ROLES
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def train(labels: str | None) -> None:
     Reads the files in paths.training, fits all models, evaluates them, registers a new version in MLflow, and promotes
     it to champion if it passes the gate.
     """
-    settings = _settings()
+    settings = configured()
     _check_labels(labels)
     _check_libraries(settings)
     from cxad_pipeline.cli import pipeline
@@ -79,7 +81,7 @@ def evaluate(labels: str | None) -> None:
     Figures, statistics of each model on held-out rows, and, with --labels, precision and recall by kind of anomaly;
     written to paths.processed, MLflow and Dagster.
     """
-    settings = _settings()
+    settings = configured()
     _check_labels(labels)
     from cxad_pipeline.cli import pipeline
 
@@ -104,7 +106,7 @@ def score(
     Without --input: all landed files, window by window through Dagster, with export and alert. With --input: any CSV or
     Parquet file of any size, in the order of its rows; rows that break the contract go to a file beside the output.
     """
-    settings = _settings()
+    settings = configured()
     if model not in ["ensemble", *settings.model_names]:
         stop(f"unknown model {model!r}; allowed: ensemble, {', '.join(settings.model_names)}", EXIT_USAGE)
     if source is None and output is not None:
@@ -133,7 +135,7 @@ def workflow() -> None:
     The whole pipeline once; `make workflow` runs it. Run it again whenever you like: windows are replaced, and no
     window is told twice.
     """
-    settings = _settings()
+    settings = configured()
     _check_libraries(settings)
     from cxad_pipeline.cli import pipeline
 
@@ -149,6 +151,42 @@ def workflow() -> None:
     rows = [*pipeline.training_rows(made), *pipeline.scoring_rows(totals), ("look around", interfaces)]
     show("Workflow", rows)
     _end(totals.unreadable)
+
+
+@main.command()
+def calibrate() -> None:
+    """Learn anew what is usual in each segment, and the threshold that keeps the promised number of incidents.
+
+    From the contacts of the last incidents.history_days and from feedback; `cxad train` does it, too.
+    """
+    settings = configured()
+    _require_incidents(settings)
+    from cxad_pipeline.cli import backtesting, pipeline
+
+    with _dagster(settings) as instance:
+        made = _guarded(backtesting.calibrate, settings, instance)
+    show("Calibration", pipeline.calibration_rows(made))
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(1, 366), default=28, show_default=True, help="How many of the last days.")
+def backtest(days: int) -> None:
+    """List the incidents that the configuration would have raised in the last days; nobody is told.
+
+    Try a budget before switching it on: CXAD_INCIDENTS__BUDGET_PER_WEEK=2 cxad backtest.
+    """
+    settings = configured()
+    _require_incidents(settings)
+    from cxad_pipeline.cli import backtesting
+    from cxad_pipeline.operations.history import NoHistoryError
+
+    try:
+        found, picture = backtesting.replay(settings, days)
+    except NoHistoryError as error:
+        stop(str(error), EXIT_USAGE)
+    for line in backtesting.listing(found, settings):
+        click.echo(line)
+    show("Backtest", backtesting.summary_rows(found, picture))
 
 
 @main.command()
@@ -194,7 +232,7 @@ def simulate(samples: bool, output: str | None, **options: Any) -> None:
     given = [name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if samples and given:
         stop(f"--samples takes no other option; leave out --{given[0].replace('_', '-')}", EXIT_USAGE)
-    settings = _settings()
+    settings = configured()
     try:
         written = simulate_samples() if output is None else simulate_file(output, **options)
     except (ValueError, OverflowError, OSError) as error:
@@ -213,7 +251,7 @@ def config(reference: bool) -> None:
 
         click.echo(explain(), nl=False)
         return
-    click.echo(yaml.safe_dump(_settings().model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
+    click.echo(yaml.safe_dump(configured().model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
 
 
 @main.command()
@@ -227,7 +265,7 @@ def serve() -> None:
     from cxad_pipeline.cli.serving import serve_api
     from cxad_pipeline.serving.state_folder import StateFolderError
 
-    settings = _settings()
+    settings = configured()
     try:
         serve_api(settings)
     except (CannotServeError, SettingsError, StateFolderError) as error:
@@ -267,12 +305,19 @@ def up() -> None:
     from cxad_pipeline.cli.listening import CannotServeError
     from cxad_pipeline.cli.servers import serve_interfaces
 
-    settings = _settings()
+    settings = configured()
     try:
         code = serve_interfaces(settings)
     except CannotServeError as error:
         stop(str(error), EXIT_USAGE)
     raise SystemExit(code)
+
+
+for command in (
+    incidents.incidents, incidents.incident, incidents.feedback, incidents.precision,
+    silencing.silences, silencing.silence, silencing.alerts,
+):  # fmt: skip
+    main.add_command(command)
 
 
 def _end(unreadable: list[str]) -> None:
@@ -333,13 +378,6 @@ def _report_landed(written: list[str], settings: Settings) -> None:
             instance.report_runless_asset_event(event)
 
 
-def _settings() -> Settings:
-    try:
-        return load_settings()
-    except SettingsError as error:
-        stop(str(error), EXIT_USAGE)
-
-
 def _dagster(settings: Settings) -> dg.DagsterInstance:
     from cxad_pipeline.cli.instance import prepare_home
 
@@ -382,6 +420,11 @@ def _require_champion(settings: Settings) -> None:
         versions.load(settings)
     except RegistryError as error:
         stop(str(error), EXIT_NO_MODEL)
+
+
+def _require_incidents(settings: Settings) -> None:
+    if not settings.incidents.enabled:
+        stop("incidents.enabled is false: nothing looks for incidents", EXIT_USAGE)
 
 
 def _guarded(action: Any, *arguments: Any, **options: Any) -> Any:

@@ -27,9 +27,8 @@ from cxad_pipeline.settings import Settings
 
 _DELIVERIES = {
     "sent": "sent",
-    "skipped": "told before and not told again",
-    "disabled": "not sent, alerts are switched off",
-    "too old": "not sent, older than alerts.max_age_hours",
+    "failed": "failed; the delivery sensor (`cxad up`) tries again",
+    "dead": "given up, see `cxad alerts --dead`",
 }
 
 
@@ -50,6 +49,8 @@ class ScoringTotals:
     anomalies: int = 0
     model_version: str = ""
     unknown: Counter[str] = field(default_factory=Counter)
+    opened: int = 0
+    changed: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
     files: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
@@ -67,8 +68,11 @@ class ScoringTotals:
                 self.scored += int(value["dagster/row_count"])
                 self.model_version = str(value["model_version"])
                 self.unknown.update(value["unknown_categories"])
-            elif item.asset == "alert_notifications" and "delivery" in value:
-                self.alerts[str(value["delivery"])] += 1
+            elif item.asset == "incidents" and "opened" in value:
+                self.opened += int(value["opened"])
+                self.changed += int(value["changed"])
+            elif item.asset == "alert_notifications" and "sent" in value:
+                self.alerts.update({name: int(value[name]) for name in ("sent", "failed", "dead")})
             elif item.asset == "anomaly_export" and value.get("dagster/row_count"):
                 self.anomalies += int(value["anomalies"])
                 self.files.append(str(value["file"]))
@@ -176,6 +180,7 @@ def training_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
     thresholds = metadata_of(made, "ensemble_model").get("thresholds", {})
     rejected = metadata_of(made, "rejected_training_interactions").get("kinds", {})
     left_out = metadata_of(made, "features").get("left_out", [])
+    incidents = metadata_of(made, "incident_model")
     state = "champion" if champion.get("promoted") else "challenger"
     return [
         ("training rows in", f"{rows.get('rows_in', 0):,}"),
@@ -186,9 +191,30 @@ def training_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
             "ROC-AUC, injected faults",
             _by_model(metadata_of(made, "evaluation_report").get("injected_roc_auc", {}), ".3f"),
         ),
+        *([("incidents", _calibration_in_words(incidents))] if incidents else []),
         ("model version", f"v{champion.get('version')}, {state} ({champion.get('reason')})"),
         ("report written", "\n".join(metadata_of(made, "evaluation_report").get("files", []))),
     ]
+
+
+def calibration_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
+    """What a calibration came to, as rows of the summary."""
+    model = metadata_of(made, "incident_model")
+    shifts = ", ".join(f"{segment} +{shift:g}" for segment, shift in model["threshold_shifts"].items())
+    return [
+        ("history", f"{model['history']}, {model['contacts']:,} contacts"),
+        ("incidents", _calibration_in_words(model)),
+        ("threshold", f"{model['threshold']:.2f}"),
+        ("raised by false alarms", shifts or "nowhere"),
+        ("too little history", f"{model['segments_without_enough_history']} segments: counted, not tested"),
+    ]
+
+
+def _calibration_in_words(model: Mapping[str, Any]) -> str:
+    return (
+        f"{model['segments']} segments, {float(model['weeks_of_history']):.1f} weeks of history; promised at most "
+        f"{model['promised_per_week']:g} a week, {float(model['replayed_per_week']):.1f} in the replay"
+    )
 
 
 def evaluation_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
@@ -214,7 +240,7 @@ def evaluation_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
 def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
     """What scoring came to, as rows of the summary."""
     share = f" ({totals.anomalies / totals.scored:.2%})" if totals.scored else ""
-    alerts = ", ".join(f"{count:,} {_DELIVERIES.get(status, status)}" for status, count in totals.alerts.items())
+    alerts = ", ".join(f"{totals.alerts[name]:,} {words}" for name, words in _DELIVERIES.items() if totals.alerts[name])
     return [
         ("windows", f"{totals.windows:,}"),
         ("rows in", f"{totals.rows_in:,}{_outside(totals.landed - totals.rows_in)}"),
@@ -222,7 +248,8 @@ def scoring_rows(totals: ScoringTotals) -> list[tuple[str, str]]:
         ("scored", f"{totals.scored:,} by {totals.model_version or 'no model'}"),
         *unknown_rows(totals.unknown),
         ("anomalies", f"{totals.anomalies:,}{share} by {totals.model}"),
-        ("alerts", alerts or "none"),
+        ("incidents", f"{totals.opened:,} opened, {totals.changed:,} changed"),
+        ("messages", alerts or "none"),
         *([("can't be read", "\n".join(totals.unreadable))] if totals.unreadable else []),
         ("files written", _in_short(totals.files)),
     ]

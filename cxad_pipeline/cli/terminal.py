@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_MODEL, EXIT_INTERRUPTED = 1, 2, 3, 130
+_WIDTH = 100_000  # of a table, which is as wide as its rows are
 EXIT_CODES = (
     ("0", "done"),
     ("1", "a run failed, or a landed file can't be read; what was done stays"),
@@ -81,6 +82,39 @@ def show(title: str, rows: Sequence[tuple[str, str]]) -> None:
         click.echo(f"  {click.style(name.ljust(width), dim=True)}  {first}")
         for line in others:
             click.echo(f"  {' ' * width}  {line}")
+
+
+def printable(line: str) -> str:
+    """A line without what could steer a terminal."""
+    return "".join(ch if ch.isprintable() else " " for ch in line)
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """Show rows with their columns below each other; nothing is cut, whatever the width of the terminal.
+
+    Parameters
+    ----------
+    columns
+        Their names.
+    rows
+        Texts, (r, c). What can't be printed is left out: a name in the data must not steer a terminal.
+    right
+        Columns that are set to the right: figures.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(width=_WIDTH)
+    with console.capture() as written:
+        console.print(table)
+    for line in written.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:

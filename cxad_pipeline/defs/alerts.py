@@ -1,131 +1,130 @@
-"""Scores -> a digest for people, once for each window.
+"""The outbox: delivered at the end of a scoring run, and by a sensor that does what the clock asks for.
 
-Belongs here: which windows are told, and the records of it. Does not belong here: words and channels (`alerting`).
+Belongs here: the asset, its check, the sensor. Does not belong here: what is told (`alerting`), one round of deliveries
+(`operations`).
 """
 
 import datetime as dt
-import json
-from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
-from cxad_pipeline.alerting import (
-    Channel,
-    ConsoleChannel,
-    DeliveryError,
-    DeliveryRecord,
-    SlackWebhookChannel,
-    build_digest,
-    deliver_once,
-)
-from cxad_pipeline.defs.checks import rejected_rows
-from cxad_pipeline.defs.io import WindowTables
-from cxad_pipeline.defs.metadata import OWNERS
-from cxad_pipeline.defs.partitions import scoring_windows, windows_for
-from cxad_pipeline.defs.scoring import expected_rate_of
-from cxad_pipeline.files import Folder
-from cxad_pipeline.interactions.deployment_schema import schema_of
-from cxad_pipeline.interactions.landing import Window
+from cxad_pipeline.alerting.channels import Channel
+from cxad_pipeline.alerting.delivery import DeliverySummary
+from cxad_pipeline.defs.metadata import OWNERS, records_table
+from cxad_pipeline.defs.partitions import scoring_windows
+from cxad_pipeline.operations.rounds import deliver_round
+from cxad_pipeline.operations.telling import Teller
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.database import Store, StoreError
+from cxad_pipeline.store.outbox import find_deliveries, outbox_status
 
-RECORDS = "alert_notifications"
-
-
-def alert_channel(settings: Settings) -> Channel:
-    """Slack where a webhook is configured, else the console."""
-    url = settings.alerts.slack_webhook_url
-    return ConsoleChannel() if url is None else SlackWebhookChannel(url)
+_SHOWN = 20
 
 
-def fill_link(link: str, settings: Settings, **values: str) -> str:
-    """An address with its placeholders filled: {port} is that of the Dagster UI, others are given by name."""
-    for name, value in {"port": str(settings.ports.dagster), **values}.items():
-        link = link.replace(f"{{{name}}}", value)
-    return link
-
-
-def alerting_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """alert_notifications: what was told about each window. It keeps its own records, since it must read them first."""
-    partitions = scoring_windows(settings)
+def alerting_assets(
+    settings: Settings, store_of: Callable[[], Store], channels: list[Channel], teller: Teller
+) -> list[dg.AssetsDefinition]:
+    """alert_notifications: what left the outbox at the end of a run."""
 
     @dg.asset(
-        partitions_def=partitions,
+        partitions_def=scoring_windows(settings),
         backfill_policy=dg.BackfillPolicy.multi_run(settings.schedule.max_windows_per_run),
         group_name="alerting",
         owners=OWNERS,
         kinds={"slack"},
-        description="One digest for each scored window, told once; scoring a window again does not tell it again.",
-    )
-    def alert_notifications(
-        context: dg.AssetExecutionContext,
-        alert_channel: dg.ResourceParam[Channel],
-        ensemble_scores: WindowTables,
-        rejected_interactions: WindowTables,
-    ) -> dg.MaterializeResult[None]:
-        storage = Folder(settings.paths.storage)
-        told: list[str] = []
-        statuses: Counter[str] = Counter()
-        for window in windows_for(partitions, context.partition_keys):
-            rejected = rejected_rows(rejected_interactions[window.key])
-            try:
-                record = tell(ensemble_scores[window.key], rejected, window, alert_channel, storage, settings)
-            except DeliveryError as error:
-                raise dg.Failure(
-                    f"{window.key}: {error}", metadata={"told": told, "not_told": window.key}, allow_retries=True
-                ) from None
-            told.append(window.key)
-            context.add_asset_metadata(
-                {
-                    "delivery": record.status,
-                    "channel": record.channel,
-                    "headline": record.headline,
-                    "note": record.note,
-                },
-                partition_key=window.key,
+        deps=["incidents"] if settings.incidents.enabled else ["ensemble_scores"],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "dead_letters",
+                asset="alert_notifications",
+                description="No message has been given up; `cxad alerts --retry` sends those that were.",
             )
-            statuses[record.status] += 1
-        context.log.info(", ".join(f"{count} {status}" for status, count in statuses.items()))
-        return dg.MaterializeResult()
+        ],
+        description="What was due in the outbox, delivered: at least once, dropped by key where a channel can tell. "
+        "What fails is tried again by the delivery sensor, and never fails the run.",
+    )
+    def alert_notifications(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        done = deliver_round(store_of(), settings, channels, teller, _now)
+        for channel, error in done.errors.items():
+            context.log.warning(f"{channel}: {error}")
+        context.log.info(in_words(done))
+        for key in context.partition_keys[:-1]:
+            context.add_asset_metadata({"delivery": f"with window {context.partition_keys[-1]}"}, partition_key=key)
+        context.add_asset_metadata(_metadata(done, store_of()), partition_key=context.partition_keys[-1])
+        yield dg.MaterializeResult(check_results=[_dead_letter_check(store_of())])
 
     return [alert_notifications]
 
 
-def tell(
-    scored: pa.Table, rejected: int, window: Window, channel: Channel, storage: Folder, settings: Settings
-) -> DeliveryRecord:
-    """Tell a window's digest, unless it has been told, and keep the record.
+def delivery_sensor(
+    settings: Settings,
+    store_of: Callable[[], Store],
+    channels: list[Channel],
+    teller: Teller,
+    status: dg.DefaultSensorStatus,
+) -> dg.SensorDefinition:
+    """The sensor that delivers what waits: first messages, retries, reminders, the digest."""
 
-    The record is kept right after the message has gone: a crash between the two tells the window twice,
-    never not at all.
+    @dg.sensor(
+        name="delivery_sensor",
+        minimum_interval_seconds=30,
+        default_status=status,
+        description="Delivers what is due in the outbox: what waited, failed before, goes on, and the digest.",
+    )
+    def deliver(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        try:
+            done = deliver_round(store_of(), settings, channels, teller, _now)
+        except StoreError as error:
+            raise dg.Failure(str(error)) from None
+        for channel, reason in done.errors.items():
+            context.log.warning(f"{channel}: {reason}")
+        return dg.SkipReason(in_words(done))
 
-    Raises
-    ------
-    DeliveryError
-        If the channel fails; nothing is kept then, and the next run tells the window.
-    """
-    path = f"{RECORDS}/{window.key}.json"
-    before = DeliveryRecord.from_dict(json.loads(storage.read(path))) if storage.exists(path) else None
-    schema = schema_of(settings)
-    digest = build_digest(
-        scored,
-        window=(window.start, window.end),
-        expected_rate=expected_rate_of(scored),
-        dimensions=settings.segments.dimensions,
-        metrics=[schema[name] for name in settings.features.numeric if name in schema],
-        links={label: fill_link(link, settings, window=window.key) for label, link in settings.alerts.links.items()},
-        model_version=scored["model_version"][0].as_py() if scored.num_rows else None,
-        rejected=rejected,
+    return deliver
+
+
+def in_words(done: DeliverySummary) -> str:
+    """A round in one line."""
+    parts = [f"{done.sent} messages sent"]
+    if done.failed:
+        parts.append(f"{done.failed} failed and will be tried again")
+    if done.dead:
+        parts.append(f"{done.dead} given up")
+    return ", ".join(parts)
+
+
+def _metadata(done: DeliverySummary, store: Store) -> dict[str, Any]:
+    with store.reading() as connection:
+        status = outbox_status(connection, _now())
+    return {
+        "sent": done.sent,
+        "failed": done.failed,
+        "dead": done.dead,
+        "pending": status.pending,
+        "dead_letters": status.dead,
+        "by_channel": status.by_channel,
+    }
+
+
+def _dead_letter_check(store: Store) -> dg.AssetCheckResult:
+    with store.reading() as connection:
+        dead, _ = find_deliveries(connection, state="dead", limit=_SHOWN)
+        number = outbox_status(connection, _now()).dead
+    return dg.AssetCheckResult(
+        check_name="dead_letters",
+        asset_key="alert_notifications",
+        passed=number == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{number} messages were given up; `cxad alerts --retry` sends them again" if number else "none",
+        metadata={"dead_letters": records_table([_shown(row) for row in dead])},
     )
-    if before is not None and before.window != digest.window_key:
-        before = None  # the windows have been cut anew since; this one was not told
-    hours = settings.alerts.max_age_hours
-    record = deliver_once(
-        digest,
-        channel,
-        before,
-        enabled=settings.alerts.enabled,
-        max_age=None if hours is None else dt.timedelta(hours=hours),
-    )
-    storage.write(path, json.dumps(record.to_dict()).encode())
-    return record
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    return {name: row[name] for name in ("key", "channel", "attempts", "error")}
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

@@ -1,8 +1,65 @@
-"""What went wrong in a step, without Dagster's wrapping."""
+"""Failed runs: what went wrong, and the sensor that tells of it through the outbox.
 
-from __future__ import annotations
+Belongs here: taking job, run and errors out of Dagster's objects. Does not belong here: the words
+(`alerting.run_failure`).
+"""
+
+import datetime as dt
+from collections.abc import Callable
 
 import dagster as dg
+
+from cxad_pipeline.alerting.channels import Channel
+from cxad_pipeline.alerting.run_failure import FailedStep, RunFailure, run_failure_notice
+from cxad_pipeline.operations.rounds import deliver_round
+from cxad_pipeline.operations.telling import Teller
+from cxad_pipeline.operations.watched import filled_link
+from cxad_pipeline.settings import Settings
+from cxad_pipeline.settings.reading import secrets_of
+from cxad_pipeline.store.database import Store, StoreError
+
+
+def run_failure_sensor(
+    settings: Settings,
+    store_of: Callable[[], Store],
+    channels: list[Channel],
+    teller: Teller,
+    status: dg.DefaultSensorStatus,
+) -> dg.SensorDefinition:
+    """The sensor that tells of failed runs."""
+
+    @dg.run_failure_sensor(
+        name="run_failure_sensor",
+        default_status=status,
+        description="Tells of a failed run through the outbox, by all channels.",
+    )
+    def tell(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        if not settings.alerts.enabled:
+            return dg.SkipReason("alerts are switched off")
+        steps = [FailedStep(event.step_key or "", step_error(event)) for event in context.get_step_failure_events()]
+        run = context.dagster_run
+        link = settings.alerts.run_link
+        failure = RunFailure(
+            job=run.job_name,
+            run_id=run.run_id,
+            steps=tuple(steps),
+            link=None if link is None else filled_link(link, settings, run_id=run.run_id),
+            error=context.failure_event.message or "",
+        )
+        now = dt.datetime.now(dt.UTC)
+        notice = run_failure_notice(failure, now=now, secrets=secrets_of(settings))
+        try:
+            with store_of().writing() as connection:
+                teller.queue(connection, [notice])
+            done = deliver_round(store_of(), settings, channels, teller, lambda: dt.datetime.now(dt.UTC))
+        except StoreError as error:
+            # Raised as a Failure, so that the tick shows one line in place of a traceback; the run is told of later.
+            raise dg.Failure(str(error)) from None
+        for channel, reason in done.errors.items():
+            context.log.warning(f"{channel}: {reason}")
+        return None
+
+    return tell
 
 
 def step_error(event: dg.DagsterEvent) -> str:

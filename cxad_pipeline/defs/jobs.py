@@ -17,19 +17,37 @@ if TYPE_CHECKING:  # what Dagster's functions return has no public name
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 
-def jobs() -> list[UnresolvedAssetJobDefinition]:
-    """training_job and scoring_job."""
+def jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
+    """training_job and scoring_job; calibration_job and backtest_job where incidents are looked for."""
+    fitted = ("drift_reference", "incident_model") if settings.incidents.enabled else ("drift_reference",)
     training = dg.define_asset_job(
         "training_job",
-        AssetSelection.groups("training"),
-        description="Trains on the landed training files, evaluates, and promotes the new version if it passes.",
+        AssetSelection.groups("training") | AssetSelection.assets(*fitted),
+        description="Trains on the landed training files, evaluates, promotes the new version if it passes, and "
+        "calibrates incidents and drift.",
     )
+    by_window = ("segment_statistics", "incidents") if settings.incidents.enabled else ()
     scoring = dg.define_asset_job(
         "scoring_job",
-        AssetSelection.groups("ingestion", "scoring", "alerting"),
-        description="Reads, scores, exports and tells one window, or neighbouring windows together.",
+        AssetSelection.groups("ingestion", "scoring", "alerting") | AssetSelection.assets("feature_drift", *by_window),
+        description="Reads, scores, exports, judges and tells one window, or neighbouring windows together.",
     )
-    return [training, scoring]
+    return [training, scoring, *(_incident_jobs() if settings.incidents.enabled else [])]
+
+
+def _incident_jobs() -> list[UnresolvedAssetJobDefinition]:
+    return [
+        dg.define_asset_job(
+            "calibration_job",
+            AssetSelection.assets("incident_model"),
+            description="Learns anew what is usual in each segment, from history and feedback. Training does it, too.",
+        ),
+        dg.define_asset_job(
+            "backtest_job",
+            AssetSelection.assets("incident_backtest"),
+            description="Which incidents this configuration would have raised in the last days; nobody is told.",
+        ),
+    ]
 
 
 def schedules(

@@ -37,6 +37,14 @@ def windows_for(partitions: dg.TimeWindowPartitionsDefinition, keys: Sequence[st
     return [Window(key, span.start.astimezone(dt.UTC), span.end.astimezone(dt.UTC)) for key, span in spans]
 
 
+def window_key(partitions: dg.TimeWindowPartitionsDefinition, moment: dt.datetime) -> str:
+    """Key of the window that a moment lies in."""
+    local = moment.astimezone(ZoneInfo(partitions.timezone))
+    starts = CronSim(partitions.cron_schedule, local + dt.timedelta(minutes=1), reverse=True)
+    # CronSim knows minutes: a second before noon it gives noon, too.
+    return next(start for start in starts if start <= local).strftime(KEY_FORMAT)
+
+
 def ended_windows(
     partitions: dg.TimeWindowPartitionsDefinition, start: dt.datetime, end: dt.datetime, now: dt.datetime
 ) -> list[Window]:

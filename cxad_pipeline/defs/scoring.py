@@ -6,7 +6,7 @@ files of a form (`interactions.export`).
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -19,16 +19,20 @@ from cxad_pipeline.defs.io import WindowTables
 from cxad_pipeline.defs.metadata import OWNERS, records_table, same_columns, table_metadata
 from cxad_pipeline.defs.partitions import scoring_windows, windows_for
 from cxad_pipeline.detection.config import ENSEMBLE
+from cxad_pipeline.detection.detector import Detector
 from cxad_pipeline.detection.output import UnknownModelError, output_columns, score_table
 from cxad_pipeline.files import Folder
+from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.interactions.export import write_csv
 from cxad_pipeline.interactions.landing_index import digest_of
 from cxad_pipeline.interactions.schema import ID
 from cxad_pipeline.interactions.sources import PROVENANCE
+from cxad_pipeline.operations.reviewing import record_flagged
 from cxad_pipeline.registry import versions
 from cxad_pipeline.registry.detector_config import expected_rate
 from cxad_pipeline.registry.tracking import RegistryError
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.database import Store
 
 GROUP = "scoring"
 _EXPECTED_RATE = b"expected_rate"
@@ -41,8 +45,8 @@ class ExportConfig(dg.Config):
     """`ensemble` for all models and the ensemble, or the name of one model."""
 
 
-def scoring_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """ensemble_scores and anomaly_export."""
+def scoring_assets(settings: Settings, store_of: Callable[[], Store]) -> list[dg.AssetsDefinition]:
+    """ensemble_scores, anomaly_export and recorded_anomalies."""
     partitions = scoring_windows(settings)
     backfill = dg.BackfillPolicy.multi_run(settings.schedule.max_windows_per_run)
     window = _window_length(settings.schedule.batch_score_cron)
@@ -116,7 +120,32 @@ def scoring_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         context.log.info(f"wrote {len(files)} files to {processed.uri}")
         return dg.MaterializeResult()
 
-    return [ensemble_scores, anomaly_export]
+    @dg.asset(
+        partitions_def=partitions,
+        backfill_policy=backfill,
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"sql"},
+        description="The flagged interactions with their reasons, in the store that reviewers read.",
+    )
+    def recorded_anomalies(
+        context: dg.AssetExecutionContext, ensemble_scores: WindowTables
+    ) -> dg.MaterializeResult[None]:
+        schema, now = schema_of(settings), dt.datetime.now(dt.UTC)
+        detectors: dict[str, Detector] = {}
+        for window in windows_for(partitions, context.partition_keys):
+            table = ensemble_scores[window.key]
+            label = table["model_version"][0].as_py() if table.num_rows else ""
+            if label and label not in detectors:
+                try:
+                    detectors[label] = versions.load(settings, label.removeprefix("v")).detector
+                except RegistryError as error:
+                    raise dg.Failure(str(error), allow_retries=False) from None
+            rows = record_flagged(store_of(), detectors.get(label), table, schema, window.start, window.end, now)
+            context.add_asset_metadata({"dagster/row_count": rows}, partition_key=window.key)
+        return dg.MaterializeResult()
+
+    return [ensemble_scores, anomaly_export, recorded_anomalies]
 
 
 def with_expected_rate(scored: pa.Table, rate: float) -> pa.Table:

@@ -1,7 +1,7 @@
-"""Sensors: landed files ask for runs, failed runs are told.
+"""Sensors: landed files and drift ask for runs.
 
 Belongs here: cursors, run requests and events. Does not belong here: which windows a file asks for
-(`interactions.landing_plan`), and the words of a failure (`alerting.run_failure`).
+(`interactions.landing_plan`), messages (`alerts`, `failures`).
 """
 
 import datetime as dt
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cxad_pipeline.alerting import Channel, DeliveryError, FailedStep, RunFailure, run_failure_message
-from cxad_pipeline.defs.alerts import fill_link
-from cxad_pipeline.defs.failures import step_error
+from cxad_pipeline.defs.drift import newest_drift
 from cxad_pipeline.defs.ingestion import LANDED_INFERENCE, LANDED_TRAINING
 from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows, windows_for
 from cxad_pipeline.files import Folder
@@ -28,6 +26,7 @@ from cxad_pipeline.interactions.landing_plan import (
     trained_on,
 )
 from cxad_pipeline.interactions.sources import readers
+from cxad_pipeline.operations.retraining import TrainingMemory, asks_for_training
 from cxad_pipeline.registry import versions
 from cxad_pipeline.settings import Settings
 
@@ -41,13 +40,17 @@ TICK_SECONDS = 30
 def sensors(
     settings: Settings, training: "UnresolvedAssetJobDefinition", scoring: "UnresolvedAssetJobDefinition"
 ) -> list[dg.SensorDefinition]:
-    """landing_sensor, training_sensor and run_failure_sensor."""
-    status = dg.DefaultSensorStatus.RUNNING if settings.schedule.enabled else dg.DefaultSensorStatus.STOPPED
+    """landing_sensor and training_sensor."""
+    status = default_sensor_status(settings)
     return [
         _landing_sensor(settings, scoring, status),
         _training_sensor(settings, training, status),
-        _run_failure_sensor(settings, status),
     ]
+
+
+def default_sensor_status(settings: Settings) -> dg.DefaultSensorStatus:
+    """Dagster starts sensors switched off unless told otherwise; `schedule.enabled` tells."""
+    return dg.DefaultSensorStatus.RUNNING if settings.schedule.enabled else dg.DefaultSensorStatus.STOPPED
 
 
 def _landing_sensor(
@@ -106,61 +109,49 @@ def _landing_sensor(
 def _training_sensor(
     settings: Settings, job: "UnresolvedAssetJobDefinition", status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
+    partitions = scoring_windows(settings)
+
     @dg.sensor(
         job=job,
         minimum_interval_seconds=60,
         default_status=status,
-        description="A new training file, or enough new rows in files that have changed: train again.",
+        description="A new training file, enough new rows in files that have changed, or drift in the newest window: "
+        "train again. Drift asks at most once in drift.cooldown_hours.",
     )
     def training_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        now = dt.datetime.now(dt.UTC)
         landed = Folder(settings.paths.training)
-        listing = list_landed(landed, settings, dt.datetime.now(dt.UTC))
+        listing = list_landed(landed, settings, now)
         index = LandingIndex(Folder(settings.paths.storage), landed, readers(settings), settings)
         files = [index.of(stat) for stat in listing.ready]
+        memory = TrainingMemory.from_json(context.cursor)
+        nothing = f"{len(files)} files, no new one, fewer new rows than training.retrain_new_rows"
         if context.cursor is None and _trained_files(context.instance) == files_digest(files):
-            context.update_cursor(trained_on(files).to_json())
-            return dg.SkipReason(f"the models are trained on these {len(files)} files")
-        plan = plan_training(files, Seen.from_json(context.cursor), settings.training.retrain_new_rows)
-        if not plan.reason:
-            return dg.SkipReason(f"{len(files)} files, no new one, fewer new rows than training.retrain_new_rows")
+            memory = TrainingMemory(trained_on(files))
+            context.update_cursor(memory.to_json())
+            nothing = f"the models are trained on these {len(files)} files"
+        plan = plan_training(files, memory.seen, settings.training.retrain_new_rows)
+        drift = newest_drift(context.instance, partitions) if settings.drift.retrain else None
+        reason = asks_for_training(
+            plan.reason,
+            drift,
+            [],
+            memory=memory,
+            trained_at=_trained_at(context.instance),
+            cooldown=dt.timedelta(hours=settings.drift.cooldown_hours),
+            now=now,
+        )
+        if not reason:
+            waiting = "; drift waits for the cool-down and a newer window" if drift else ""
+            return dg.SkipReason(f"{nothing}{waiting}")
+        asked = TrainingMemory(plan.seen, now, drift.window if drift else memory.drifted_window)
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(run_key=_run_key(listing), tags={"cxad/reason": plan.reason})],
-            cursor=plan.seen.to_json(),
-            asset_events=[_landed_event(landed, entry) for entry in files],
+            run_requests=[dg.RunRequest(run_key=_run_key(listing, reason, memory.stamp), tags={"cxad/reason": reason})],
+            cursor=asked.to_json(),
+            asset_events=[_landed_event(landed, entry) for entry in files] if plan.reason else [],
         )
 
     return training_sensor
-
-
-def _run_failure_sensor(settings: Settings, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
-    @dg.run_failure_sensor(
-        default_status=status, description="Tells of a failed run, by the channel that tells of scored windows."
-    )
-    def run_failure_sensor(
-        context: dg.RunFailureSensorContext, alert_channel: dg.ResourceParam[Channel]
-    ) -> dg.SkipReason | None:
-        if not settings.alerts.enabled:
-            return dg.SkipReason("alerts are switched off")
-        steps = [FailedStep(event.step_key or "", step_error(event)) for event in context.get_step_failure_events()]
-        run = context.dagster_run
-        link = settings.alerts.run_link
-        failure = RunFailure(
-            job=run.job_name,
-            run_id=run.run_id,
-            steps=tuple(steps),
-            link=None if link is None else fill_link(link, settings, run_id=run.run_id),
-            error=context.failure_event.message or "",
-        )
-        secret = settings.alerts.slack_webhook_url
-        message = run_failure_message(failure, secrets=[secret.get_secret_value()] if secret else [])
-        try:
-            alert_channel.send(message)
-        except DeliveryError as error:
-            # Raised as a Failure, so that the tick shows one line in place of a traceback.
-            raise dg.Failure(str(error)) from None
-        return None
-
-    return run_failure_sensor
 
 
 def _nothing_asked(listing: Listing, unscored: int, champion: str) -> str:
@@ -184,6 +175,12 @@ def _trained_files(instance: dg.DagsterInstance) -> str | None:
     """Digest of the files that the last training read."""
     event = instance.get_latest_materialization_event(dg.AssetKey("training_interactions"))
     return _landed_digest(event.asset_materialization) if event else None
+
+
+def _trained_at(instance: dg.DagsterInstance) -> dt.datetime | None:
+    """When the last training began."""
+    event = instance.get_latest_materialization_event(dg.AssetKey("training_interactions"))
+    return dt.datetime.fromtimestamp(event.timestamp, tz=dt.UTC) if event else None
 
 
 def _landed_digest(materialization: dg.AssetMaterialization | None) -> str | None:

@@ -11,7 +11,7 @@ weeks of history hold two observations. An hour with nothing of its own is left 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,21 +25,48 @@ DAYS = 7
 _TINY = 1e-12
 
 
-def stages(per_day: int) -> Iterator[FloatArray]:
-    """Which slots of the week each stage takes together: matrices (slots, slots), symmetric, entries of 0 to 1."""
-    slots = DAYS * per_day
-    hour, day = np.arange(slots) % per_day, np.arange(slots) // per_day
-    yield np.ones((slots, slots))
-    if per_day > 1:
-        apart = np.abs(hour[:, None] - hour)
-        apart = np.minimum(apart, per_day - apart)
+Pooled = Callable[[FloatArray], FloatArray]
+"""From cells by slot of the week to what a stage takes together around each slot, (s, slots) both."""
+
+
+def stages(per_day: int) -> Iterator[Pooled]:
+    """What each stage takes together, with weights of 0 to 1 that are the same both ways.
+
+    Sums over days and hours, and not products with matrices of (slots, slots): for hundreds of segments these would be
+    most of the work, and on a busy machine the threads of a matrix product wait for one another.
+    """
+
+    def by_day(cells: FloatArray) -> FloatArray:
+        return cells.reshape(len(cells), DAYS, per_day)
+
+    def whole(cells: FloatArray) -> FloatArray:
+        return np.repeat(cells.sum(axis=1, keepdims=True), DAYS * per_day, axis=1)
+
+    def around_the_hour(cells: FloatArray) -> FloatArray:
+        hours = by_day(cells).sum(axis=1)
+        pooled = hours.copy()
         # Three hours to either side at most, whatever the length of a window.
         reach = max(4 * per_day // 24, 1)
-        yield np.maximum(1.0 - apart / reach, 0.0) if reach > 1 else (apart == 0).astype(float)
-        yield (hour[:, None] == hour).astype(float)
-    yield (day[:, None] == day).astype(float)
+        for apart in range(1, min(reach, per_day // 2 + 1)):
+            sides = np.roll(hours, apart, axis=1)
+            if 2 * apart != per_day:  # else both sides are the same hour
+                sides = sides + np.roll(hours, -apart, axis=1)
+            pooled += (1.0 - apart / reach) * sides
+        return np.tile(pooled, DAYS)
+
+    def hour_of_day(cells: FloatArray) -> FloatArray:
+        return np.tile(by_day(cells).sum(axis=1), DAYS)
+
+    def day_of_week(cells: FloatArray) -> FloatArray:
+        return np.repeat(by_day(cells).sum(axis=2), per_day, axis=1)
+
+    yield whole
     if per_day > 1:
-        yield np.eye(slots)
+        yield around_the_hour
+        yield hour_of_day
+    yield day_of_week
+    if per_day > 1:
+        yield lambda cells: cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +75,10 @@ class Baseline:
 
     value: FloatArray
     variance: FloatArray
+
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> Baseline:
+        """The baselines of segments at some positions."""
+        return Baseline(self.value[rows], self.variance[rows])
 
 
 def mean_baseline(tree: SegmentTree, per_day: int, weights: FloatArray, weighted: FloatArray) -> Baseline:
@@ -65,15 +96,15 @@ def mean_baseline(tree: SegmentTree, per_day: int, weights: FloatArray, weighted
         Sum of the means times these weights, (s, slots).
     """
     value, variance = np.zeros_like(weights), np.zeros_like(weights)
-    matrices = list(stages(per_day))
+    pools = list(stages(per_day))
     for level in range(3):
         own = np.flatnonzero(tree.level == level)
         if not len(own):
             continue
         base, uncertain = _from_parents(tree, own, value, variance)
         W, R = weights[own], weighted[own] - weights[own] * base
-        for number, matrix in enumerate(matrices):
-            pooled_W, pooled_R = W @ matrix, R @ matrix
+        for number, pooled in enumerate(pools):
+            pooled_W, pooled_R = pooled(W), pooled(R)
             there = pooled_W > _TINY
             effect = np.divide(pooled_R, pooled_W, out=np.zeros_like(R), where=there)
             # Each cell counts in proportion to the weight that it has itself: where there are no contacts, no effect
@@ -107,7 +138,7 @@ def rate_baseline(tree: SegmentTree, per_day: int, exposure: FloatArray, events:
         Rates, and the variance of their logarithm.
     """
     value, variance = np.zeros_like(exposure), np.zeros_like(exposure)
-    matrices = list(stages(per_day))
+    pools = list(stages(per_day))
     for level in range(3):
         own = np.flatnonzero(tree.level == level)
         if not len(own):
@@ -120,10 +151,10 @@ def rate_baseline(tree: SegmentTree, per_day: int, exposure: FloatArray, events:
         else:
             base, uncertain = _from_parents(tree, own, np.log(np.maximum(value, 1e-300)), variance)
             base = np.exp(base)
-        for number, matrix in enumerate(matrices):
+        for number, pooled in enumerate(pools):
             if level == 0 and number == 0:
                 continue
-            expected, seen = (E * base) @ matrix, C @ matrix
+            expected, seen = pooled(E * base), pooled(C)
             there = expected > _TINY
             weight = E * base
             noise_free = np.divide((seen - expected) ** 2 - expected, expected, out=np.zeros_like(E), where=there)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +15,17 @@ from scipy.special import log_ndtr
 
 from cxad_pipeline.incidents.cusum import cusum
 from cxad_pipeline.incidents.distributions import beta_binomial_tail, negative_binomial_tail
+from cxad_pipeline.incidents.kinds import Kind
 from cxad_pipeline.incidents.metrics import MetricRule
 from cxad_pipeline.incidents.profiles import Expectation, MeanProfile, RateProfile, as_share
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-Kind = Literal["far tail", "near tail", "shift", "slow drift", "drift", "together", "volume", "complaints"]
 
 LEAST_EFFECT = 0.2
-"""Relative effect from which on people are called: rarer events may be certain and still not matter."""
+"""Relative effect from which on people are called, unless a configuration says otherwise: a smaller one may be certain
+and still not matter."""
 LEAST_AFFECTED = 3
 """Contacts beyond a threshold, or complaints, that make an incident: one or two are single anomalies."""
 LEAST_EXTRA_CONTACTS = 5
@@ -87,6 +87,7 @@ def exceedance_evidence(
     n: FloatArray,
     rate: Expectation,
     profile: RateProfile,
+    min_effect: float = LEAST_EFFECT,
 ) -> Evidence:
     """Whether more of n contacts are beyond a threshold than usual: beta-binomial."""
     share = as_share(rate.value)
@@ -94,7 +95,7 @@ def exceedance_evidence(
     dispersion = np.broadcast_to(profile.dispersion, k.shape)
     statistic[tested] = _surprise(beta_binomial_tail(k[tested], n[tested], share[tested], dispersion[tested]))
     usual = n * share
-    return Evidence(family, kind, statistic, True, k, usual, (k >= LEAST_AFFECTED) & (k >= (1 + LEAST_EFFECT) * usual))
+    return Evidence(family, kind, statistic, True, k, usual, (k >= LEAST_AFFECTED) & (k >= (1 + min_effect) * usual))
 
 
 def mean_evidence(
@@ -105,6 +106,7 @@ def mean_evidence(
     mean: Expectation,
     profile: MeanProfile,
     drifts: Mapping[Kind, Drift],
+    min_effect: float = LEAST_EFFECT,
 ) -> list[Evidence]:
     """Whether the window's mean is shifted, and whether those of the windows up to it are.
 
@@ -117,20 +119,27 @@ def mean_evidence(
     lasting = np.sqrt(mean.variance / variance)
     usual = metric.unworked(mean.value)
     observed = metric.unworked(total / n)
-    large = _is_large(metric, observed, usual)
+    large = _is_large(metric, observed, usual, min_effect)
     statistic = np.where(tested, -log_ndtr(-z) / np.log(10), np.nan)
     found = [Evidence(metric.name, "shift", statistic, True, observed, usual, large)]
     for kind, drift in drifts.items():
         sums, run = cusum(z - drift.error * lasting, shift, tested, drift.allowance)
         lately = metric.unworked(mean.value + metric.sign * run)
         # The sum stays up for some windows after a fault has ended; only one that still deviates calls.
-        still = _is_large(metric, lately, usual) & (z > 0)
+        still = _is_large(metric, lately, usual, min_effect) & (z > 0)
         found.append(Evidence(metric.name, kind, np.where(tested, sums, np.nan), False, lately, usual, still))
     return found
 
 
 def count_evidence(
-    family: str, kind: Kind, tested: BoolArray, k: FloatArray, mean: FloatArray, profile: RateProfile, extra: bool
+    family: str,
+    kind: Kind,
+    tested: BoolArray,
+    k: FloatArray,
+    mean: FloatArray,
+    profile: RateProfile,
+    extra: bool,
+    min_effect: float = LEAST_EFFECT,
 ) -> Evidence:
     """Whether a count without a limit is higher than usual: negative binomial.
 
@@ -141,12 +150,12 @@ def count_evidence(
     """
     p = negative_binomial_tail(k, mean, profile.dispersion)
     enough = k - mean >= LEAST_EXTRA_CONTACTS if extra else k >= LEAST_AFFECTED
-    large = enough & (k >= (1 + LEAST_EFFECT) * mean)
+    large = enough & (k >= (1 + min_effect) * mean)
     return Evidence(family, kind, np.where(tested, _surprise(p), np.nan), True, k, mean, large)
 
 
-def _is_large(metric: MetricRule, observed: FloatArray, usual: FloatArray) -> BoolArray:
-    return np.asarray(metric.sign * (observed - usual) >= LEAST_EFFECT * np.abs(usual))
+def _is_large(metric: MetricRule, observed: FloatArray, usual: FloatArray, min_effect: float) -> BoolArray:
+    return np.asarray(metric.sign * (observed - usual) >= min_effect * np.abs(usual))
 
 
 def _surprise(p: FloatArray) -> FloatArray:

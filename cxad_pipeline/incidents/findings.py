@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from cxad_pipeline.detection.calibration import Calibration
 from cxad_pipeline.incidents.combination import benjamini_yekutieli, cauchy
-from cxad_pipeline.incidents.evidence import Evidence, Kind
+from cxad_pipeline.incidents.evidence import Evidence
+from cxad_pipeline.incidents.kinds import Kind
 from cxad_pipeline.incidents.states import StateArray
 from cxad_pipeline.incidents.windows import Windows
 
@@ -58,9 +59,9 @@ class Findings:
     states: StateArray
     metric_states: StateArray
 
-    def alerts(self, threshold: float) -> BoolArray:
-        """Cells whose score reaches the threshold, (s, t)."""
-        return np.asarray(np.nan_to_num(self.score, nan=-np.inf) >= threshold)
+    def alerts(self, threshold: float | FloatArray) -> BoolArray:
+        """Cells whose score reaches the threshold, one for all or that of its segment, (s,); (s, t)."""
+        return np.asarray(np.nan_to_num(self.score, nan=-np.inf) >= np.reshape(threshold, (-1, 1)))
 
     def leading(self) -> npt.NDArray[np.int64]:
         """The position in `evidence` of the test that says most in each cell, (s, t)."""

@@ -77,9 +77,10 @@ class Tails:
     Attributes
     ----------
     quantiles
-        Values beyond which the shares of `GRID` lie, times the metric's sign, (metrics, grid, leaves).
+        Values beyond which the shares of `GRID` lie, times the metric's sign, (metrics, grid, leaves + 1); the last
+        ones are those of all contacts.
     together
-        Badness of a contact beyond which the share `FAR` lies, (leaves,).
+        Badness of a contact beyond which the share `FAR` lies, (leaves + 1,).
     """
 
     quantiles: FloatArray
@@ -102,9 +103,15 @@ class Tails:
         """
         levels = [1 - share for share in GRID]
         found = [_quantiles(tree, leaf, metric.sign * values[metric.name], levels) for metric in metrics]
-        tails = cls(np.array(found), np.zeros(len(tree.leaves)))
+        tails = cls(np.array(found), np.zeros(len(tree.leaves) + 1))
         badness = tails.badness(metrics, leaf, values)
         return cls(tails.quantiles, _quantiles(tree, leaf, badness, [1 - FAR])[0])
+
+    def extended(self, more: int) -> Tails:
+        """With so many more leaves after the known ones, which have the tails of all contacts."""
+        number = len(self.together) - 1
+        rows = np.append(np.arange(number), np.full(more + 1, number))
+        return Tails(self.quantiles[..., rows], self.together[rows])
 
     def beyond(self, m: int, metric: MetricRule, leaf: IntegerArray, values: FloatArray, share: float) -> FloatArray:
         """1 for each value beyond the threshold with that share, else and where it is missing 0; (n,)."""
@@ -132,8 +139,8 @@ class Tails:
 
 
 def _quantiles(tree: SegmentTree, leaf: IntegerArray, values: FloatArray, levels: Sequence[float]) -> FloatArray:
-    """Quantiles of the leaves, (levels, leaves); NaN where nobody has a value."""
-    found = np.full((len(levels), len(tree.leaves)), np.nan)
+    """Quantiles of the leaves, and last of all contacts, (levels, leaves + 1); NaN where nobody has a value."""
+    found = np.full((len(levels), len(tree.leaves) + 1), np.nan)
     order = np.argsort(leaf, kind="stable")
     bounds = np.searchsorted(leaf[order], np.arange(len(tree.leaves) + 1))
     arranged = values[order]
@@ -145,5 +152,6 @@ def _quantiles(tree: SegmentTree, leaf: IntegerArray, values: FloatArray, levels
         number = sum(len(parts[i]) for i in inside)
         if number >= LEAST_FOR_QUANTILE or (s == 0 and number):
             own = np.quantile(np.concatenate([parts[i] for i in inside]), levels)
-            found[:, inside] = own[:, None]
+            # All contacts come first, and are the only ones to set the last place.
+            found[:, [*inside, -1] if s == 0 else inside] = own[:, None]
     return found

@@ -7,30 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from cxad_pipeline.detection.calibration import Calibration
-from cxad_pipeline.incidents.baselines import DAYS
-from cxad_pipeline.incidents.budget import WEEK, Peaks, Promise, peaks_of, threshold_for
-from cxad_pipeline.incidents.evidence import Drift, Evidence, Kind, count_evidence, exceedance_evidence, mean_evidence
+from cxad_pipeline.incidents.budget import Peaks, Promise, peaks_of, threshold_for
+from cxad_pipeline.incidents.evidence import (
+    LEAST_EFFECT,
+    Drift,
+    Evidence,
+    count_evidence,
+    exceedance_evidence,
+    mean_evidence,
+)
 from cxad_pipeline.incidents.findings import Findings, calibrations_of, findings_of, joined
-from cxad_pipeline.incidents.metrics import TAIL_SHARES, MetricRule
-from cxad_pipeline.incidents.profiles import Expectation, Folds, MeanProfile, RateProfile, as_share, expected
+from cxad_pipeline.incidents.history import days_with_contacts, length_in_weeks, median_by_slot, without_history
+from cxad_pipeline.incidents.kinds import Kind
+from cxad_pipeline.incidents.metrics import MetricRule
+from cxad_pipeline.incidents.profile_set import Profiles, Usual
+from cxad_pipeline.incidents.profiles import Folds, as_share
 from cxad_pipeline.incidents.rollups import Rollups
 from cxad_pipeline.incidents.segments import SegmentTree
 from cxad_pipeline.incidents.states import (
-    LEAST_DAYS,
-    LEAST_WINDOWS,
+    LEAST_CONTACTS,
     State,
     StateArray,
     gaps,
     metric_states,
     segment_states,
 )
-from cxad_pipeline.incidents.windows import Windows
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -40,18 +46,6 @@ DRIFTS: Mapping[Kind, Drift] = {"slow drift": Drift(0.5, 3.0), "drift": Drift(1.
 WARM_UP = 48
 """Windows before the first of interest that a test should be given, for the sums to have their value."""
 _TAIL_KINDS: tuple[Kind, ...] = ("far tail", "near tail")
-
-
-@dataclass(frozen=True, eq=False)
-class _Usual:
-    """What is expected in each cell."""
-
-    means: list[Expectation]
-    tails: list[list[Expectation]]
-    answered: list[Expectation]
-    together: Expectation
-    volume: Expectation
-    complaints: Expectation | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,29 +60,28 @@ class Monitor:
         Median contacts of all segments by window of the week: where an empty window is a gap, (slots,).
     cold
         Segments with too little history, (s,).
-    means, tails, answered, together, volume, complaints
-        Profiles; per metric, and per tail, where there are several. No complaints where history holds none.
+    profiles
+        What is usual.
     calibrations
         Per test, by family and kind, what its statistic is worth by the days left out.
     replayed
         The peaks of the calibration period, each day judged by the others.
     weeks
-        Length of the calibration period without gaps.
+        Length of the calibration period without gaps and special days.
+    min_effect, min_contacts
+        Relative effect from which on people are called, contacts from which on a cell is tested.
     """
 
     tree: SegmentTree
     metrics: tuple[MetricRule, ...]
     usual_contacts: FloatArray
     cold: BoolArray
-    means: list[MeanProfile]
-    tails: list[list[RateProfile]]
-    answered: list[RateProfile]
-    together: RateProfile
-    volume: RateProfile
-    complaints: RateProfile | None
+    profiles: Profiles
     calibrations: dict[tuple[str, str], Calibration]
     replayed: Peaks
     weeks: float
+    min_effect: float = LEAST_EFFECT
+    min_contacts: int = LEAST_CONTACTS
 
     @classmethod
     def fit(cls, tree: SegmentTree, metrics: Sequence[MetricRule], history: Rollups) -> Monitor:
@@ -97,9 +90,32 @@ class Monitor:
 
     @classmethod
     def fit_and_replay(
-        cls, tree: SegmentTree, metrics: Sequence[MetricRule], history: Rollups
+        cls,
+        tree: SegmentTree,
+        metrics: Sequence[MetricRule],
+        history: Rollups,
+        left_out: BoolArray | None = None,
+        forgotten: BoolArray | None = None,
+        special: BoolArray | None = None,
+        min_effect: float = LEAST_EFFECT,
+        min_contacts: int = LEAST_CONTACTS,
     ) -> tuple[Monitor, Findings]:
         """Learn from the rollups of a calibration period, and judge each of its days by the others.
+
+        Parameters
+        ----------
+        tree, metrics
+            What is watched.
+        history
+            The calibration period; days without any contact in it are gaps.
+        left_out
+            Cells that teach nothing and are judged all the same, (s, t).
+        forgotten
+            Cells that are not even judged, (s, t): a cold start.
+        special
+            Windows of special days, (t,): neither learned from nor tested.
+        min_effect, min_contacts
+            As in the attributes.
 
         Returns
         -------
@@ -116,56 +132,35 @@ class Monitor:
         if not metrics or not history.contacts[0].any():
             raise ValueError("incidents need one or more metrics, and a calibration period with contacts in it")
         windows = history.windows
-        usual_contacts = _median_by_slot(history.contacts[0], windows)
-        missing = gaps(history.contacts[0], usual_contacts[windows.slot])
-        folds = Folds.of(windows, ~missing)
-        means, tails, answered = [], [], []
-        usual_means, usual_tails, usual_answered = [], [], []
-        for m in range(len(metrics)):
-            mean, usual = MeanProfile.fit(tree, folds, history.count[m], history.total[m], history.squares[m])
-            means.append(mean)
-            usual_means.append(usual)
-            pairs = [
-                RateProfile.fit(tree, folds, history.count[m], history.exceedances[m, tail], share=True)
-                for tail in range(len(TAIL_SHARES))
-            ]
-            tails.append([rate for rate, _ in pairs])
-            usual_tails.append([usual for _, usual in pairs])
-            rate, usual = RateProfile.fit(tree, folds, history.contacts, history.count[m], share=True)
-            answered.append(rate)
-            usual_answered.append(usual)
-        together, usual_together = RateProfile.fit(tree, folds, history.contacts, history.together, share=True)
-        ones = np.ones_like(history.contacts)
-        volume, usual_volume = RateProfile.fit(tree, folds, ones, history.contacts, share=False)
-        complaints, usual_complaints = None, None
-        if history.complaints.any():
-            complaints, usual_complaints = RateProfile.fit(
-                tree, folds, history.contacts, history.complaints, share=False
-            )
+        nowhere, never = np.zeros((1, windows.number), dtype=np.bool_), np.zeros(windows.number, dtype=np.bool_)
+        special = never if special is None else special
+        forgotten = nowhere if forgotten is None else forgotten
+        silent = forgotten if left_out is None else left_out | forgotten
+        everyone = history.contacts[0]
+        usual_contacts = median_by_slot(everyone, windows, special, silent[0])
+        there = days_with_contacts(everyone, windows) & ~special & ~gaps(everyone, usual_contacts[windows.slot])
+        folds = Folds.of(windows, there & ~silent)
+        profiles, others = Profiles.fit(tree, folds, history)
         monitor = cls(
             tree=tree,
             metrics=tuple(metrics),
             usual_contacts=usual_contacts,
-            cold=_is_cold(history, missing),
-            means=means,
-            tails=tails,
-            answered=answered,
-            together=together,
-            volume=volume,
-            complaints=complaints,
+            cold=without_history(history.contacts, windows, folds.usable),
+            profiles=profiles,
             calibrations={},
             replayed=Peaks(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)),
-            weeks=float((~missing).sum() * windows.seconds / WEEK),
+            weeks=length_in_weeks(there, everyone, windows, special),
+            min_effect=min_effect,
+            min_contacts=min_contacts,
         )
-        others = _Usual(usual_means, usual_tails, usual_answered, usual_together, usual_volume, usual_complaints)
-        nothing_late = np.zeros(windows.number, dtype=np.bool_)
-        found = monitor._judged(history, others, nothing_late)
+        # Sums over windows would carry what is left out into the windows after it.
+        found = monitor._judged(history, others, never, special, silent)
         # Judged by a calibration that they are part of, the highest scores of history would look too ordinary.
         odd = (windows.day - windows.day[0]) % 2
         replay = found
         for half in (0, 1):
             other = replace(monitor, calibrations=calibrations_of(found.evidence, odd != half))
-            judged = other._judged(history, others, nothing_late)
+            judged = other._judged(history, others, never, special, forgotten)
             replay = judged if half == 0 else joined(replay, judged, odd == half)
         monitor = replace(monitor, calibrations=calibrations_of(found.evidence, odd >= 0))
         return replace(monitor, replayed=peaks_of(tree, replay.score)), replay
@@ -174,7 +169,17 @@ class Monitor:
         """The score from which on to call, for a promise to be kept."""
         return threshold_for(self.replayed.score, promise.allowed(self.weeks))
 
-    def test(self, rollups: Rollups, late: BoolArray | None = None) -> Findings:
+    def extended(self, tree: SegmentTree) -> Monitor:
+        """For a tree with more segments after the known ones (`SegmentTree.extended`): they are a cold start.
+
+        What is expected of them is what is expected of all contacts, and never tested.
+        """
+        rows = np.arange(len(tree))
+        new = rows >= len(self.tree)
+        rows[new] = 0
+        return replace(self, tree=tree, cold=self.cold[rows] | new, profiles=self.profiles.of_rows(rows))
+
+    def test(self, rollups: Rollups, late: BoolArray | None = None, special: BoolArray | None = None) -> Findings:
         """Test windows.
 
         Parameters
@@ -183,80 +188,49 @@ class Monitor:
             The windows, of any period, with `WARM_UP` more before those of interest.
         late
             Windows that have not ended or whose data is not complete, (t,); None says that all are.
+        special
+            Windows of special days, (t,); None says that there are none.
         """
-        windows = rollups.windows
-        usual = _Usual(
-            [expected(profile.baseline, windows) for profile in self.means],
-            [[expected(profile.baseline, windows) for profile in of_metric] for of_metric in self.tails],
-            [expected(profile.baseline, windows) for profile in self.answered],
-            expected(self.together.baseline, windows),
-            expected(self.volume.baseline, windows),
-            expected(self.complaints.baseline, windows) if self.complaints is not None else None,
-        )
-        return self._judged(rollups, usual, np.zeros(windows.number, dtype=np.bool_) if late is None else late)
+        never = np.zeros(rollups.windows.number, dtype=np.bool_)
+        late, special = (never if given is None else given for given in (late, special))
+        return self._judged(rollups, self.profiles.expected(rollups.windows), late, special, never[None])
 
-    def _judged(self, rollups: Rollups, usual: _Usual, late: BoolArray) -> Findings:
+    def _judged(
+        self, rollups: Rollups, usual: Usual, late: BoolArray, special: BoolArray, untested: BoolArray
+    ) -> Findings:
+        """Findings; `untested` cells, (s, t) or (1, t), count as a cold start."""
         windows = rollups.windows
         missing = gaps(rollups.contacts[0], self.usual_contacts[windows.slot])
-        states = segment_states(rollups.contacts, missing, late, self.cold)
+        cold = self.cold[:, None] | untested
+        states = segment_states(rollups.contacts, missing, late, special, cold, self.min_contacts)
         of_metrics = np.array(
             [
-                metric_states(states, count, rollups.contacts, as_share(rate.value), profile.dispersion)
-                for count, rate, profile in zip(rollups.count, usual.answered, self.answered, strict=True)
+                metric_states(
+                    states, count, rollups.contacts, as_share(rate.value), profile.dispersion, self.min_contacts
+                )
+                for count, rate, profile in zip(rollups.count, usual.answered, self.profiles.answered, strict=True)
             ]
         )
         evidence = list(self._evidence(rollups, usual, states, of_metrics))
         return findings_of(windows, evidence, self.calibrations, len(self.metrics), states, of_metrics)
 
     def _evidence(
-        self, rollups: Rollups, usual: _Usual, states: StateArray, of_metrics: StateArray
+        self, rollups: Rollups, usual: Usual, states: StateArray, of_metrics: StateArray
     ) -> Iterator[Evidence]:
+        fitted, effect, contacts = self.profiles, self.min_effect, rollups.contacts
         for m, metric in enumerate(self.metrics):
-            tested = of_metrics[m] == State.TESTED
+            tested, count = of_metrics[m] == State.TESTED, rollups.count[m]
             for tail, kind in enumerate(_TAIL_KINDS):
-                yield exceedance_evidence(
-                    metric.name,
-                    kind,
-                    tested,
-                    rollups.exceedances[m, tail],
-                    rollups.count[m],
-                    usual.tails[m][tail],
-                    self.tails[m][tail],
-                )
-            yield from mean_evidence(
-                metric, tested, rollups.count[m], rollups.total[m], usual.means[m], self.means[m], DRIFTS
-            )
+                rate, profile = usual.tails[m][tail], fitted.tails[m][tail]
+                beyond = rollups.exceedances[m, tail]
+                yield exceedance_evidence(metric.name, kind, tested, beyond, count, rate, profile, effect)
+            mean, of_mean = usual.means[m], fitted.means[m]
+            yield from mean_evidence(metric, tested, count, rollups.total[m], mean, of_mean, DRIFTS, effect)
         tested = states == State.TESTED
-        contacts = rollups.contacts
         if len(self.metrics) > 1:
-            together = rollups.together
-            yield exceedance_evidence("together", "together", tested, together, contacts, usual.together, self.together)
-        yield count_evidence("contacts", "volume", tested, contacts, usual.volume.value, self.volume, extra=True)
-        if self.complaints is not None and usual.complaints is not None:
-            mean = usual.complaints.value * contacts
-            yield count_evidence(
-                "complaints", "complaints", tested, rollups.complaints, mean, self.complaints, extra=False
-            )
-
-
-def _median_by_slot(contacts: FloatArray, windows: Windows) -> FloatArray:
-    """Median contacts by window of the week over the days with contacts, (slots,); by window of the day where none."""
-    _, day = np.unique(windows.day, return_inverse=True)
-    known = np.bincount(day, contacts)[day] > 0
-    of_day = windows.slot % windows.per_day
-    found = np.zeros(DAYS * windows.per_day)
-    for slot in range(len(found)):
-        own = contacts[known & (windows.slot == slot)]
-        if not len(own):
-            own = contacts[known & (of_day == slot % windows.per_day)]
-        found[slot] = np.median(own) if len(own) else 0.0
-    return found
-
-
-def _is_cold(history: Rollups, missing: BoolArray) -> BoolArray:
-    """Segments with contacts in too few windows or on too few days, (s,)."""
-    there = (history.contacts > 0) & ~missing
-    _, day = np.unique(history.windows.day, return_inverse=True)
-    bounds = [*np.flatnonzero(np.diff(day, prepend=-1)), len(day)]
-    days = sum(there[:, low:high].any(axis=1).astype(int) for low, high in pairwise(bounds))
-    return np.asarray((there.sum(axis=1) < LEAST_WINDOWS) | (days < LEAST_DAYS))
+            k, rate, profile = rollups.together, usual.together, fitted.together
+            yield exceedance_evidence("together", "together", tested, k, contacts, rate, profile, effect)
+        yield count_evidence("contacts", "volume", tested, contacts, usual.volume.value, fitted.volume, True, effect)
+        if fitted.complaints is not None and usual.complaints is not None:
+            k, few = rollups.complaints, usual.complaints.value * contacts
+            yield count_evidence("complaints", "complaints", tested, k, few, fitted.complaints, False, effect)

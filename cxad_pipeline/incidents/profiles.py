@@ -45,7 +45,17 @@ class Expectation:
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """Days left out in turn, and how cells are added up by slot of the week."""
+    """Days left out in turn, and how cells are added up by slot of the week.
+
+    Attributes
+    ----------
+    windows
+        The windows, t of them.
+    usable
+        Cells that teach, (s, t); or (1, t), the same for all segments. Profiles set the others to 0.
+    fold
+        Number of each window's fold, (t,).
+    """
 
     windows: Windows
     usable: BoolArray
@@ -53,15 +63,19 @@ class Folds:
 
     @classmethod
     def of(cls, windows: Windows, usable: BoolArray) -> Folds:
-        """One fold per day, or several days to a fold where there are more than `MOST_FOLDS`.
+        """One fold per day that teaches, or several days to a fold where there are more than `MOST_FOLDS`.
 
         Parameters
         ----------
         usable
-            Windows that are no gap, (t,).
+            Windows that teach, (t,), or cells, (s, t).
         """
+        cells = np.atleast_2d(usable)
         _, day = np.unique(windows.day, return_inverse=True)
-        return cls(windows, usable, day % MOST_FOLDS)
+        teaches = np.bincount(day, cells.any(axis=0)) > 0
+        # Days without anything go with the one before them.
+        rank = np.maximum(np.cumsum(teaches) - 1, 0)
+        return cls(windows, cells, rank[day] % MOST_FOLDS)
 
     @property
     def number(self) -> int:
@@ -72,7 +86,7 @@ class Folds:
         """Sums of the chosen windows by slot of the week, (s, slots)."""
         slots = DAYS * self.windows.per_day
         found = np.zeros((cells.shape[0], slots))
-        positions = np.flatnonzero(chosen & self.usable)
+        positions = np.flatnonzero(chosen & self.usable.any(axis=0))
         place = self.windows.slot[positions]
         # Each week is added in one step; where the clock goes back, a slot that comes again starts another one.
         week = np.cumsum(np.diff(place, prepend=-1) <= 0)
@@ -127,6 +141,10 @@ class MeanProfile:
     within: FloatArray
     between: FloatArray
 
+    def of_rows(self, rows: IntegerArray) -> MeanProfile:
+        """The profiles of segments at some positions."""
+        return MeanProfile(self.baseline.of_rows(rows), self.within[rows], self.between[rows])
+
     @classmethod
     def fit(
         cls, tree: SegmentTree, folds: Folds, count: FloatArray, total: FloatArray, squares: FloatArray
@@ -167,6 +185,10 @@ class RateProfile:
 
     baseline: Baseline
     dispersion: FloatArray
+
+    def of_rows(self, rows: IntegerArray) -> RateProfile:
+        """The profiles of segments at some positions."""
+        return RateProfile(self.baseline.of_rows(rows), self.dispersion[rows])
 
     @classmethod
     def fit(

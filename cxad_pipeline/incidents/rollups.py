@@ -112,6 +112,16 @@ class Rollups:
             exceedances,
         )
 
+    def means(self, metrics: Sequence[MetricRule]) -> FloatArray:
+        """What people read of each metric: its mean in its own unit, (m, s, t), NaN where there is no value.
+
+        It is taken on the working scale and of bounded values, as it is tested, so for durations it is near the
+        geometric mean: lower than the arithmetic one, and not moved by a single endless call.
+        """
+        there = self.count > 0
+        worked = np.divide(self.total, self.count, out=np.full_like(self.total, np.nan), where=there)
+        return np.array([metric.unworked(mean) for metric, mean in zip(metrics, worked, strict=True)])
+
     def between(self, first: int, stop: int) -> Rollups:
         """The windows at positions `first` to `stop`, half open."""
         arrays = {field.name: getattr(self, field.name)[..., first:stop] for field in fields(self)[1:]}

@@ -9,12 +9,14 @@ the same evidence would be tested, and pay for its tests, twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from cxad_pipeline.detection.tables import Columns, Table, columns_of
 
 Key = tuple[tuple[str, str], ...]
 """A segment by name: pairs of dimension and value; empty for all contacts."""
@@ -41,7 +43,8 @@ class SegmentTree:
     members
         Which leaves each segment consists of, (s, leaves).
     parents
-        Positions of the segments of a single value that a segment lies in, (s, dimensions); -1 where there is none.
+        Positions of the segments of a single value that a segment lies in, (s, dimensions); -1 where there is none, as
+        in leaves that came later (`extended`).
         Those of a single value have all contacts as their parent; all contacts have none.
     level
         0 for all contacts, 1 for a single value, 2 for a leaf, (s,).
@@ -75,16 +78,35 @@ class SegmentTree:
             raise ValueError(f"segments need one or more distinct dimensions, got {list(names)}")
         if not leaves or len(set(leaves)) < len(leaves) or any(len(leaf) != len(names) for leaf in leaves):
             raise ValueError(f"segments need one or more distinct leaves with {len(names)} values each")
-        columns = [np.array([leaf[d] for leaf in leaves], dtype=object) for d in range(len(names))]
-        keys: list[Key] = [()]
-        members = [np.ones(len(leaves), dtype=np.bool_)]
-        parents = [[-1] * len(names)]
-        level = [0]
-        known = {members[0].tobytes(): 0}
+        root = np.full((1, len(names)), -1)
+        return cls(names, [], [()], np.ones((1, 0), dtype=np.bool_), root, np.zeros(1, dtype=np.int64)).extended(leaves)
+
+    def extended(self, leaves: Sequence[tuple[str, ...]]) -> SegmentTree:
+        """The tree with more leaves: known segments keep name and place, and gain the leaves that have their values.
+
+        Every value never seen before and every new leaf becomes a segment, after the known ones. A segment that was the
+        same as another, and so has no name, gets none when a new leaf parts them: nothing is known of it apart from the
+        other.
+
+        Parameters
+        ----------
+        leaves
+            Distinct tuples with a value per dimension that are no leaves yet.
+        """
+        old, names = len(self.leaves), self.dimensions
+        whole = [*self.leaves, *leaves]
+        columns = [np.array([leaf[d] for leaf in whole], dtype=object) for d in range(len(names))]
+        keys, parents, level = list(self.keys), self.parents.tolist(), self.level.tolist()
+        members = [np.append(inside, self._holds(key, leaves)) for key, inside in zip(keys, self.members, strict=True)]
+        before = {inside.tobytes(): s for s, inside in enumerate(self.members)}
+        known = {inside.tobytes(): s for s, inside in enumerate(members)}
         single: dict[tuple[int, str], int] = {}
         for d, name in enumerate(names):
             for value in sorted(set(columns[d])):
                 inside = columns[d] == value
+                if inside[:old].any():
+                    single[d, value] = before.get(inside[:old].tobytes(), -1)
+                    continue
                 position = known.setdefault(inside.tobytes(), len(keys))
                 single[d, value] = position
                 if position == len(keys):
@@ -92,15 +114,27 @@ class SegmentTree:
                     members.append(inside)
                     parents.append([0] + [-1] * (len(names) - 1))
                     level.append(1)
-        for i, leaf in enumerate(leaves):
-            inside = np.zeros(len(leaves), dtype=np.bool_)
+        for i, leaf in enumerate(leaves, start=old):
+            inside = np.zeros(len(whole), dtype=np.bool_)
             inside[i] = True
             if known.setdefault(inside.tobytes(), len(keys)) == len(keys):
                 keys.append(tuple(zip(names, leaf, strict=True)))
                 members.append(inside)
-                parents.append([single[d, value] for d, value in enumerate(leaf)])
+                above = [single[d, value] for d, value in enumerate(leaf)]
+                parents.append([s if s >= 0 and members[s][i] else -1 for s in above])
                 level.append(2)
-        return cls(names, list(leaves), keys, np.array(members), np.array(parents), np.array(level))
+        return SegmentTree(names, whole, keys, np.array(members), np.array(parents), np.array(level))
+
+    def _holds(self, key: Key, leaves: Sequence[tuple[str, ...]]) -> BoolArray:
+        """Which leaves have all values of a name, (leaves,)."""
+        place = {name: d for d, name in enumerate(self.dimensions)}
+        return np.array([all(leaf[place[name]] == value for name, value in key) for leaf in leaves], dtype=np.bool_)
+
+    def leaves_in(self, key: Key) -> BoolArray:
+        """Which leaves a segment consists of, by its name, (leaves,); none where the tree knows no such dimension."""
+        if any(name not in self.dimensions for name, _ in key):
+            return np.zeros(len(self.leaves), dtype=np.bool_)
+        return self._holds(key, self.leaves)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -112,13 +146,18 @@ class SegmentTree:
         return np.asarray(as_numbers @ as_numbers.T > 0)
 
 
-def leaves_of(columns: Mapping[str, Sequence[str | None]]) -> tuple[list[tuple[str, ...]], IntegerArray]:
+def leaves_of(
+    table: Table | Columns, dimensions: Sequence[str] | None = None
+) -> tuple[list[tuple[str, ...]], IntegerArray]:
     """The leaves that occur in a table, and the leaf of each row.
 
     Parameters
     ----------
-    columns
-        A column of values per dimension, each (n,); None counts as `UNKNOWN`.
+    table
+        Whatever `detection.tables` reads, (n, columns). A missing value counts as `UNKNOWN`, and so does every one of a
+        column that is absent.
+    dimensions
+        Columns that are dimensions; None says all.
 
     Returns
     -------
@@ -127,15 +166,22 @@ def leaves_of(columns: Mapping[str, Sequence[str | None]]) -> tuple[list[tuple[s
     IntegerArray
         Position of each row's leaf, (n,).
     """
-    codes: list[IntegerArray] = []
-    names: list[npt.NDArray[np.str_]] = []
-    for values in columns.values():
-        filled = np.array([UNKNOWN if value is None else value for value in values], dtype=np.str_)
-        distinct, code = np.unique(filled, return_inverse=True)
-        names.append(distinct)
-        codes.append(code.astype(np.int64))
-    widths = [len(distinct) for distinct in names]
-    flat, of_row = np.unique(np.ravel_multi_index(tuple(codes), widths), return_inverse=True)
-    positions = np.unravel_index(flat, widths)
-    leaves = [tuple(str(names[d][place[d]]) for d in range(len(names))) for place in zip(*positions, strict=True)]
+    columns = columns_of(table)
+    leaves: list[tuple[str, ...]] = [()]
+    of_row = np.zeros(columns.n_rows, dtype=np.int64)
+    for name in columns.names if dimensions is None else dimensions:
+        values, code = _filled(columns, name)
+        distinct, of_row = np.unique(of_row * len(values) + code, return_inverse=True)
+        leaves = [(*leaves[number // len(values)], values[number % len(values)]) for number in distinct.tolist()]
     return leaves, of_row.astype(np.int64)
+
+
+def _filled(columns: Columns, name: str) -> tuple[list[str], IntegerArray]:
+    """The values of a column with `UNKNOWN` for missing ones, ascending, and the position of each row's, (n,)."""
+    if name not in columns.names:
+        return [UNKNOWN], np.zeros(columns.n_rows, dtype=np.int64)
+    found = columns.categories(name)
+    values = sorted({*found.values, UNKNOWN})
+    place = {value: position for position, value in enumerate(values)}
+    # The last one is what code -1, a missing value, finds.
+    return values, np.array([place[value] for value in [*found.values, UNKNOWN]])[found.codes]

@@ -17,7 +17,7 @@ BoolArray = npt.NDArray[np.bool_]
 StateArray = npt.NDArray[np.int8]
 
 LEAST_CONTACTS = 5
-"""Contacts, and values of a metric, from which on a window is tested."""
+"""Contacts, and values of a metric, from which on a window is tested, unless a configuration says otherwise."""
 LEAST_WINDOWS = 48
 """Windows with contacts from which on a segment has a history."""
 LEAST_DAYS = 7
@@ -34,7 +34,7 @@ class State(IntEnum):
     EMPTY = 1
     """No contact, nor many expected: closed."""
     TOO_FEW = 2
-    """Fewer contacts than `LEAST_CONTACTS`."""
+    """Fewer contacts than are asked for."""
     MISSING = 3
     """No contact in any segment at a time when there always are some: the data is missing, not the customers."""
     COLD_START = 4
@@ -45,6 +45,8 @@ class State(IntEnum):
     """Of a metric: far fewer contacts than usual have a value, so those that do speak for few."""
     NO_METRIC = 7
     """Of a metric: the history has no value of it in this segment."""
+    SPECIAL_DAY = 8
+    """A holiday or the like: unlike other days, and announced."""
 
 
 def gaps(contacts: FloatArray, usual: FloatArray) -> BoolArray:
@@ -60,29 +62,44 @@ def gaps(contacts: FloatArray, usual: FloatArray) -> BoolArray:
     return np.asarray((contacts == 0) & (usual >= EXPECTED_IN_A_GAP))
 
 
-def segment_states(contacts: FloatArray, missing: BoolArray, late: BoolArray, cold: BoolArray) -> StateArray:
+def segment_states(
+    contacts: FloatArray,
+    missing: BoolArray,
+    late: BoolArray,
+    special: BoolArray,
+    cold: BoolArray,
+    least: int = LEAST_CONTACTS,
+) -> StateArray:
     """State of each segment in each window, (s, t).
 
     Parameters
     ----------
     contacts
         (s, t).
-    missing, late
-        Gaps, and windows whose data is not complete yet, (t,).
+    missing, late, special
+        Gaps, windows whose data is not complete yet, and those of special days, (t,).
     cold
-        Segments with too little history, (s,).
+        Segments with too little history, (s, 1) or (s, t).
+    least
+        Contacts from which on a window is tested.
     """
     states = np.full(contacts.shape, State.TESTED, dtype=np.int8)
-    states[contacts < LEAST_CONTACTS] = State.TOO_FEW
+    states[contacts < least] = State.TOO_FEW
     states[contacts == 0] = State.EMPTY
-    states[cold] = State.COLD_START
+    states[np.broadcast_to(cold, states.shape)] = State.COLD_START
     states[:, missing] = State.MISSING
     states[:, late] = State.LATE
+    states[:, special] = State.SPECIAL_DAY
     return states
 
 
 def metric_states(
-    segment: StateArray, count: FloatArray, contacts: FloatArray, share: FloatArray, dispersion: FloatArray
+    segment: StateArray,
+    count: FloatArray,
+    contacts: FloatArray,
+    share: FloatArray,
+    dispersion: FloatArray,
+    least: int = LEAST_CONTACTS,
 ) -> StateArray:
     """State of a metric in each cell, (s, t).
 
@@ -96,10 +113,12 @@ def metric_states(
         Usual share of contacts with a value, (s, t).
     dispersion
         Of that share, (s, 1).
+    least
+        Values from which on it is tested.
     """
     states = segment.copy()
     tested = states == State.TESTED
-    states[tested & (count < LEAST_CONTACTS)] = State.TOO_FEW
+    states[tested & (count < least)] = State.TOO_FEW
     # At most so many values are there as missing ones are many.
     silent = beta_binomial_tail(contacts - count, contacts, 1 - share, dispersion) < _SILENCE
     states[tested & silent & (count < 0.8 * contacts * share)] = State.NOT_ANSWERED

@@ -103,16 +103,16 @@ def write_simulation(
     return rows
 
 
-#: Four weeks, thinned so that the file stays under 1 MB, with single anomalies and no incident.
+#: Four weeks, thinned so that the file stays under 3 MB, with single anomalies and no incident.
 TRAINING_SAMPLE = SimulationConfig(
     start=datetime(2026, 9, 14, tzinfo=UTC),
     end=datetime(2026, 10, 12, tzinfo=UTC),
     seed=20260914,
     anomaly_rate=0.01,
     incidents=(),
-    volume_scale=0.1,
+    volume_scale=0.33,
 )
-#: The Monday and Tuesday after, less thinned, so that its one incident is a segment's and not a handful's.
+#: The Monday and Tuesday after, as thin as the weeks before, else every segment would have more contacts than usual.
 INFERENCE_SAMPLE = SimulationConfig(
     start=datetime(2026, 10, 12, tzinfo=UTC),
     end=datetime(2026, 10, 14, tzinfo=UTC),

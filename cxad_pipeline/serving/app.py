@@ -6,6 +6,7 @@ Belongs here: putting routes, the middleware and error handlers together; the he
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -19,12 +20,16 @@ from starlette.staticfiles import StaticFiles
 from cxad_pipeline import __version__
 from cxad_pipeline.serving import problems
 from cxad_pipeline.serving.front import Front, page_policy
+from cxad_pipeline.serving.incident_answers import titles
 from cxad_pipeline.serving.request_log import configure_logging
+from cxad_pipeline.serving.routes_incidents import incident_routes
 from cxad_pipeline.serving.routes_review import review_routes
 from cxad_pipeline.serving.routes_scoring import record_schemas, scoring_routes
+from cxad_pipeline.serving.routes_segments import segment_routes
 from cxad_pipeline.serving.routes_status import status_routes
 from cxad_pipeline.serving.routes_stream import stream_routes
 from cxad_pipeline.serving.service import Service
+from cxad_pipeline.serving.store_access import StoreAccess
 from cxad_pipeline.settings import Settings, load_settings
 
 TITLE = "CX Anomaly Detector"
@@ -71,12 +76,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
-    read, review = service.keyring.require("read"), service.keyring.require("reviewer")
     app.router.routes.extend(scoring_routes(service))  # first, since the router tries them in turn
     for routes in (
         status_routes(service),
-        stream_routes(service.stream, read=read),
-        review_routes(service.store, read=read, review=review, zone=ZoneInfo(settings.timezone)),
+        stream_routes(service.stream, read=service.keyring.require("read")),
+        *_store_routes(service),
         _docs(),
     ):
         app.include_router(routes)
@@ -86,6 +90,33 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     paths = {*app.openapi()["paths"], "/docs", "/openapi.json"}
     app.add_middleware(Front, serving=settings.serving, keyring=service.keyring, metrics=service.metrics, paths=paths)
     return app
+
+
+def _store_routes(service: Service) -> list[APIRouter]:
+    """The routes that ask the store, which take turns."""
+    settings, store = service.settings, StoreAccess(service.store)
+    zone, dimensions = ZoneInfo(settings.timezone), settings.segments.dimensions
+    read, review = service.keyring.require("read"), service.keyring.require("reviewer")
+    return [
+        review_routes(
+            store,
+            read=read,
+            review=review,
+            zone=zone,
+            dimensions=dimensions,
+            expected_for=dt.timedelta(days=settings.feedback.expected_days),
+        ),
+        incident_routes(
+            store,
+            read=read,
+            review=review,
+            title=titles(service.schema),
+            promised_per_week=settings.incidents.budget_per_week,
+            zone=zone,
+            dimensions=dimensions,
+        ),
+        segment_routes(store, read=read, zone=zone, dimensions=dimensions),
+    ]
 
 
 def _docs() -> APIRouter:

@@ -139,7 +139,7 @@ class Front:
             self._answer = CORSMiddleware(
                 self._guarded,
                 allow_origins=serving.cors_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-ID"],
                 expose_headers=["X-Request-ID", "X-Model-Version", "Retry-After"],
             )

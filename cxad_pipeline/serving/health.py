@@ -55,3 +55,21 @@ def concerns(status: Mapping[str, Any], lost: int) -> list[str]:
     if lost:
         found.append(f"{lost} {'anomaly' if lost == 1 else 'anomalies'} could not be kept for the store")
     return found
+
+
+def alert_concerns(status: Mapping[str, Any]) -> list[str]:
+    """What needs care of alerts; for callers that may read, since scoring is not concerned.
+
+    Parameters
+    ----------
+    status
+        As `ModelStore.status` gives it.
+    """
+    dead = (status.get("alerts") or {}).get("dead") or 0
+    if not dead:
+        return []
+    were = "message was" if dead == 1 else "messages were"
+    return [
+        f"{dead} {were} given up by the alerts: GET /api/alerts?state=dead says why; POST /api/alerts/retry, or "
+        "`cxad alerts --retry`, sends again"
+    ]

@@ -42,6 +42,10 @@ _OF_THE_SERVICE = {
     "cxad_store_up": "1 if the sidecar reached the store last time.",
     "cxad_spool_bytes": "Bytes of anomalies on disk that wait for the store.",
     "cxad_spool_waiting_records": "Anomalies on disk that wait for the store.",
+    "cxad_alerts_pending": "Messages that wait for their time or their next attempt, by channel counted.",
+    "cxad_alerts_dead": "Messages that were given up, likewise.",
+    "cxad_alerts_oldest_due_seconds": "How long the message is overdue that waits longest; 0: none is due.",
+    "cxad_incidents_open": "Incidents that go on.",
 }
 
 Reading = Callable[[], float | None]
@@ -194,9 +198,9 @@ class Metrics:
         ----------
         name
             A gauge of the whole service, read from what workers share (`cxad_mlflow_up`, `cxad_store_up`,
-            `cxad_spool_bytes`, `cxad_spool_waiting_records`); or a number of this worker, which is added to those of
-            the others (`cxad_spool_lost_total`, `cxad_stream_events_total`, `cxad_stream_dropped_total`,
-            `cxad_stream_subscribers`).
+            `cxad_spool_bytes`, `cxad_spool_waiting_records`, `cxad_alerts_...`, `cxad_incidents_open`); or a number of
+            this worker, which is added to those of the others (`cxad_spool_lost_total`, `cxad_stream_events_total`,
+            `cxad_stream_dropped_total`, `cxad_stream_subscribers`).
         read
             Gives the value quickly: for a counter the sum since the start. None if it is not known, which leaves it
             out. If it fails, that is logged; the scrape goes on.

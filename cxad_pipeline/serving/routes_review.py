@@ -1,317 +1,257 @@
-"""What reviewers ask and say: GET /api/anomalies, POST /api/feedback.
+"""What reviewers ask and say: anomalies, feedback, silences.
 
-Belongs here: both routes, and what they answer while the store is away. Does not belong here: queries (`store`), who
-has which role (`security`), what a verdict brings about.
-
-The database is asked in threads, a few at once: a slow one takes no thread and no event loop from scoring; who waits
-for it too long gets 503.
+Belongs here: these routes, and the questions that they put to the store. Does not belong here: queries (`store`), what
+the keys mean (`review_schema`), who has which role (`security`), incidents (`routes_incidents`).
 """
 
-import asyncio
 import datetime as dt
 import json
-import logging
-import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
-import anyio.to_thread
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    WithJsonSchema,
-)
-from pydantic_core import PydanticCustomError
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from cxad_pipeline.interactions.record import LONGEST_TEXT, TEXT_PATTERN, TIMESTAMP_PATTERN
-from cxad_pipeline.serving.answer_schema import Flag, ReasonDetails
 from cxad_pipeline.serving.bodies import JSON
+from cxad_pipeline.serving.incident_answers import silence_answer
 from cxad_pipeline.serving.problems import ProblemError, problems
+from cxad_pipeline.serving.query import LARGEST_ID, in_zone
+from cxad_pipeline.serving.review_schema import (
+    AnomalyPage,
+    AnomalyQuery,
+    FeedbackAnswer,
+    FeedbackBody,
+    PrecisionList,
+    PrecisionQuery,
+    SilenceBody,
+    SilenceDetails,
+    SilenceList,
+    SilenceQuery,
+    silence_form,
+)
 from cxad_pipeline.serving.security import Caller, Requirement
+from cxad_pipeline.serving.small_bodies import FAULTS, described, read_body
+from cxad_pipeline.serving.store_access import AWAY, StoreAccess
 
 if TYPE_CHECKING:
     from cxad_pipeline.store.database import Store
 
-Verdict = Literal["confirmed", "expected", "false_alarm", "new_trend"]
-Answer = TypeVar("Answer")
+_OVER = "The end lies in the past."
 
-_log = logging.getLogger(__name__)
-
-_AT_ONCE = 4
-_WAIT_SECONDS = 2.0
-_RETRY_SECONDS = 10
-_LONGEST_NOTE = 2000
-_LONGEST_BODY = 32_768  # a note and an id of characters that JSON writes with six bytes each
-_CURSOR_PATTERN = "^[A-Za-z0-9_-]{22}$"
-_AWAY = "The store does not answer; Retry-After says when to come back."
-_VERDICT = (
-    "confirmed: a real problem; expected: unusual, and known to be; false_alarm: nothing unusual; new_trend: what is "
-    "usual has changed."
-)
-_INTERACTION: dict[str, Any] = {
-    "interaction_id": "I-20261013-004711",
-    "timestamp": "2026-10-13T09:30:00.000000Z",
-    "hold_time_seconds": 612.0,
-    "queue": "billing",
-}
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class VerdictDetails(_Part):
-    """What somebody said of an interaction."""
-
-    verdict: Verdict = Field(description=_VERDICT, examples=["confirmed"])
-    by: str = Field(description="Name of the API key.", examples=["quality-desk"])
-    at: dt.datetime = Field(description="When, in UTC.", examples=["2026-10-13T11:02:41.120000Z"])
-    note: str = Field(description="In their own words; may be empty.", examples=["Line to billing was down."])
-
-
-class AnomalyDetails(_Part):
-    """One interaction that was found unusual."""
-
-    interaction_id: str = Field(description="As given to /score.", examples=["I-20261013-004711"])
-    timestamp: dt.datetime = Field(description="Start of the contact, UTC.", examples=["2026-10-13T09:30:00.000000Z"])
-    scored_at: dt.datetime = Field(description="When it was scored, UTC.", examples=["2026-10-13T09:41:07.314159Z"])
-    model: str = Field(description="What was asked for: both, ensemble or one model.", examples=["both"])
-    model_version: str = Field(description="Version of the registered model that scored.", examples=["v3"])
-    severity: float = Field(ge=0, le=100, description="How rare the score is on a log scale.", examples=[74.2])
-    scores: dict[str, float] = Field(description="Score by model.", examples=[{"iforest": 0.6124, "rcf": 2.2041}])
-    is_anomaly: dict[str, Flag] = Field(description="By model.", examples=[{"iforest": 1, "rcf": 1, "ensemble": 1}])
-    reasons: list[ReasonDetails] = Field(description="Highest share first.")
-    interaction: dict[str, Any] = Field(description="The record that was scored.", examples=[_INTERACTION])
-    source: str = Field(description="By which way it came.", examples=["api"])
-    verdict: VerdictDetails | None = Field(description="The latest on the interaction; null: nobody has said anything.")
-
-
-class AnomalyPage(_Part):
-    """Anomalies, the latest contact first."""
-
-    anomalies: list[AnomalyDetails]
-    next: str | None = Field(
-        description="Pass it as `cursor`, with the same filters, for the next page; null: this is the last.",
-        examples=["AAZMB6ZfKAAAAAAAAAAoyg"],
-    )
-
-
-def _moment(text: object) -> dt.datetime:
-    if isinstance(text, str):  # in an address `+` stands for a blank, which few people know
-        text = re.sub(r"(?<=[Tt]..:..:..) (?=\d\d:?\d\d$)", "+", text)
-    if not isinstance(text, str) or not re.fullmatch(TIMESTAMP_PATTERN, text):
-        raise PydanticCustomError(
-            "moment", "must be a date and time of ISO 8601, such as 2026-10-13T00:00:00Z (in an address, + is %2B)"
-        )
-    return dt.datetime.fromisoformat(text.upper())
-
-
-Moment = Annotated[
-    dt.datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "pattern": TIMESTAMP_PATTERN})
-]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TEXT, pattern=TEXT_PATTERN)]
-
-
-class AnomalyQuery(_Part):
-    """Which anomalies are wanted."""
-
-    since: Moment | None = Field(
-        None,
-        description="Contacts that began then or later: ISO 8601; without zone, in the configured `timezone`.",
-        examples=["2026-10-13T00:00:00Z"],
-    )
-    until: Moment | None = Field(
-        None, description="Contacts that began before then, likewise.", examples=["2026-10-14T00:00:00Z"]
-    )
-    min_severity: float | None = Field(
-        None, ge=0, le=100, allow_inf_nan=False, description="This severe or more.", examples=[60]
-    )
-    channel: Text | None = Field(None, description="Of this channel.", examples=["voice"])
-    language: Text | None = Field(None, description="In this language.", examples=["en"])
-    queue: Text | None = Field(None, description="Of this queue.", examples=["billing"])
-    interaction_id: Text | None = Field(
-        None,
-        description="One interaction, by every model version that found it unusual.",
-        examples=["I-20261013-004711"],
-    )
-    cursor: str | None = Field(None, pattern=_CURSOR_PATTERN, description="`next` of the page before.")
-    limit: int = Field(100, ge=1, le=500, description="Most anomalies of a page.")
-
-
-class FeedbackBody(_Part):
-    """What somebody says of an interaction."""
-
-    interaction_id: Text = Field(description="Of a stored anomaly.", examples=["I-20261013-004711"])
-    verdict: Verdict = Field(description=_VERDICT, examples=["confirmed"])
-    note: str = Field(
-        "",
-        max_length=_LONGEST_NOTE,
-        pattern=TEXT_PATTERN,
-        description="In your own words; no personal data.",
-        examples=["Line to billing was down."],
-    )
-
-
-class FeedbackAnswer(VerdictDetails):
-    """The verdict as it was added."""
-
-    interaction_id: str = Field(description="As given.", examples=["I-20261013-004711"])
+SilenceId = Annotated[int, Path(ge=1, le=LARGEST_ID, description="As GET /api/silences says.", examples=[4])]
 
 
 def review_routes(
-    store_of: Callable[[], "Store"], *, read: Requirement, review: Requirement, zone: dt.tzinfo = dt.UTC
+    store: StoreAccess,
+    *,
+    read: Requirement,
+    review: Requirement,
+    zone: dt.tzinfo = dt.UTC,
+    dimensions: Sequence[str] = ("queue", "channel", "language"),
+    expected_for: dt.timedelta = dt.timedelta(days=7),
 ) -> APIRouter:
     """The routes, for one store.
 
     Parameters
     ----------
-    store_of
-        Gives the store, opening it when it is first called; it is called in a thread, and raises StoreError when it
-        can't (`store.database.store_opener`).
+    store
+        What they ask.
     read, review
-        Who may read anomalies, and who may give feedback.
+        Who may read, and who may give feedback and make silences.
     zone
         Of times that carry none.
+    dimensions
+        That segments have.
+    expected_for
+        How long `expected` keeps quiet unless somebody says until when.
     """
     routes = APIRouter(tags=["Review"])
-    database = _Database(store_of)
+    silence_body = silence_form(dimensions)
 
     @routes.get(
         "/api/anomalies",
-        summary="Anomalies found by the API",
+        summary="Interactions that were found unusual",
         response_model=AnomalyPage,
-        responses=problems({503: _AWAY}),
+        responses=problems({503: AWAY}),
         dependencies=[Depends(read)],
     )
     async def list_anomalies(query: Annotated[AnomalyQuery, Query()]) -> Any:
         """The latest contact first, with the latest verdict beside each. What /score has just found follows soon."""
-        return Response(await database.ask(lambda store: _page(store, query, zone)), media_type="application/json")
+        return _json(await store.ask(lambda opened: _anomalies(opened, query, zone)))
 
     @routes.post(
         "/api/feedback",
-        summary="Say whether an anomaly was real",
+        summary="Say whether an anomaly or an incident was real",
         status_code=201,
         response_model=FeedbackAnswer,
         responses=problems(
-            {
-                404: "No anomaly of that interaction is stored.",
-                413: f"The body is longer than {_LONGEST_BODY:,} bytes.",
-                415: "The body is no JSON.",
-                422: "A field is missing, unknown or not as it should be.",
-                503: _AWAY,
-            }
+            {**FAULTS, 404: "No such anomaly or incident is stored.", 409: f"`until`: {_OVER}", 503: AWAY}
         ),
-        openapi_extra={
-            "requestBody": {"required": True, "content": {JSON: {"schema": FeedbackBody.model_json_schema()}}}
-        },
+        openapi_extra=described(FeedbackBody),
     )
     async def give_feedback(request: Request, caller: Annotated[Caller, Depends(review)]) -> Any:
-        """Add a verdict; earlier ones are kept, the latest counts. Nothing is scored anew."""
-        # Read here: as a parameter it would be read, and parsed, before anybody is asked for a key.
-        body = await _feedback(request)
-        said = await database.ask(lambda store: _say(store, body, caller.name))
+        """Add a verdict; earlier ones are kept, the latest counts. Nothing is scored or judged anew.
+
+        `expected` makes a silence with an end. Of an incident, `new_trend` starts the baseline again and `false_alarm`
+        moves the segment's threshold, within bounds, both at the next calibration.
+        """
+        body = await read_body(request, FeedbackBody)
+        at = dt.datetime.now(dt.UTC)
+        until = at + expected_for if body.until is None else _ahead(in_zone(body.until, zone), at, "until")
+        said = await store.ask(lambda opened: _say(opened, body, caller.name, at, until))
         if said is None:
             raise ProblemError(
-                404, "No anomaly of this interaction_id is stored; one that was just found is there within seconds."
+                404,
+                "No incident of this incident_id is stored."
+                if body.interaction_id is None
+                else "No anomaly of this interaction_id is stored; one that was just found is there within seconds.",
             )
-        return {"interaction_id": body.interaction_id, **said}
+        return said
+
+    @routes.get(
+        "/api/feedback/precision",
+        summary="How often it was right, by segment",
+        response_model=PrecisionList,
+        responses=problems({503: AWAY}),
+        dependencies=[Depends(read)],
+    )
+    async def precision(query: Annotated[PrecisionQuery, Query()]) -> Any:
+        """What people have said of incidents, the latest verdict on each, by the incident's segment."""
+        since = None if query.since is None else in_zone(query.since, zone)
+        return _json(await store.ask(lambda opened: _precision(opened, since)))
+
+    @routes.get(
+        "/api/silences",
+        summary="What nobody is told of",
+        response_model=SilenceList,
+        responses=problems({503: AWAY}),
+        dependencies=[Depends(read)],
+    )
+    async def list_silences(query: Annotated[SilenceQuery, Query()]) -> Any:
+        """Silences that hold now, or all of them, with owner, reason and end; the one that ends last first."""
+        return _json(await store.ask(lambda opened: _silences(opened, query.active)))
+
+    @routes.post(
+        "/api/silences",
+        summary="Have nobody told of a segment for a time",
+        status_code=201,
+        response_model=SilenceDetails,
+        responses=problems({**FAULTS, 409: f"`ends_at`: {_OVER}", 503: AWAY}),
+        openapi_extra=described(silence_body),
+    )
+    async def add_silence(request: Request, caller: Annotated[Caller, Depends(review)]) -> Any:
+        """Incidents of this segment, and of those inside it, are found and shown, and nobody is told of them."""
+        body = await read_body(request, silence_body)
+        at = dt.datetime.now(dt.UTC)
+        ends_at = _ahead(in_zone(body.ends_at, zone), at, "ends_at")
+        return await store.ask(lambda opened: _silence(opened, body, caller.name, at, ends_at, dimensions))
+
+    @routes.delete(
+        "/api/silences/{silence_id}",
+        summary="End a silence now",
+        response_model=SilenceDetails,
+        responses=problems({404: "There is no such silence.", 503: AWAY}),
+    )
+    async def end_silence(silence_id: SilenceId, caller: Annotated[Caller, Depends(review)]) -> Any:
+        """People are told again from now on. One that has ended already stays as it is."""
+        ended = await store.ask(lambda opened: _end(opened, silence_id, caller.name))
+        if ended is None:
+            raise ProblemError(404, f"There is no silence {silence_id}.")
+        return ended
 
     return routes
 
 
-async def _feedback(request: Request) -> FeedbackBody:
-    """The body of a request.
+def _json(content: Any) -> Response:
+    """The answer as it is sent: what is stored is ours, and not checked again."""
+    return Response(json.dumps(content, allow_nan=False).encode(), media_type=JSON)
+
+
+def _ahead(moment: dt.datetime, now: dt.datetime, name: str) -> dt.datetime:
+    """A moment that is still to come.
 
     Raises
     ------
     ProblemError
-        413 or 415.
-    RequestValidationError
-        If it is no valid feedback.
+        409: a valid time, and no longer of use.
     """
-    if request.headers.get("content-type", JSON).partition(";")[0].strip().lower() != JSON:
-        raise ProblemError(415, f"Feedback is read as {JSON}.", headers={"Accept-Post": JSON})
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > _LONGEST_BODY:
-            raise ProblemError(413, f"The body is longer than {_LONGEST_BODY:,} bytes.")
-    try:
-        return FeedbackBody.model_validate_json(bytes(content))
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in faults]) from error
+    if moment <= now:
+        raise ProblemError(409, f"{name} = {moment.isoformat()} lies in the past; give a time that is still to come.")
+    return moment
 
 
-class _Database:
-    """Asks the store in threads, for a few callers at once."""
-
-    def __init__(self, store_of: Callable[[], "Store"]) -> None:
-        self._store_of = store_of
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._threads = anyio.CapacityLimiter(_AT_ONCE)
-
-    async def ask(self, question: Callable[["Store"], Answer]) -> Answer:
-        """Its answer.
-
-        Raises
-        ------
-        ProblemError
-            503 where the store is away, or all turns are taken for too long.
-        """
-
-        def asked() -> Answer:
-            from cxad_pipeline.store.database import StoreError
-
-            try:
-                return question(self._store_of())
-            except StoreError as error:
-                _log.warning("the store of anomalies can't be asked", extra={"reason": str(error)})
-                raise _away("The store of anomalies does not answer; scoring goes on, and nothing is lost.") from error
-
-        async with self._turn():
-            return await anyio.to_thread.run_sync(asked, limiter=self._threads)
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        try:
-            await asyncio.wait_for(self._turns.acquire(), _WAIT_SECONDS)
-        except TimeoutError as error:
-            raise _away("The store of anomalies is busy.") from error
-        try:
-            yield
-        finally:
-            self._turns.release()
-
-
-def _away(detail: str) -> ProblemError:
-    return ProblemError(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)})
-
-
-def _page(store: "Store", query: AnomalyQuery, zone: dt.tzinfo) -> bytes:
-    """The answer as it is sent: what is stored is ours, and not checked again."""
+def _anomalies(store: "Store", query: AnomalyQuery, zone: dt.tzinfo) -> dict[str, Any]:
     from cxad_pipeline.store.anomalies import AnomalyFilter, find_anomalies
 
     given = query.model_dump(exclude={"cursor", "limit"})
     for name in ("since", "until"):
-        if given[name] is not None and given[name].tzinfo is None:
-            given[name] = given[name].replace(tzinfo=zone)
-    wanted = AnomalyFilter(**given)
+        given[name] = None if given[name] is None else in_zone(given[name], zone)
     with store.reading() as connection:
-        page, following = find_anomalies(connection, wanted, limit=query.limit, cursor=query.cursor)
-    return json.dumps({"anomalies": page, "next": following}).encode()
+        page, following = find_anomalies(connection, AnomalyFilter(**given), limit=query.limit, cursor=query.cursor)
+    return {"anomalies": page, "next": following}
 
 
-def _say(store: "Store", body: FeedbackBody, by: str) -> dict[str, Any] | None:
-    from cxad_pipeline.store.feedback import add_feedback
+def _say(store: "Store", body: FeedbackBody, by: str, at: dt.datetime, until: dt.datetime) -> dict[str, Any] | None:
+    from cxad_pipeline.store.feedback import add_feedback, add_incident_feedback
+    from cxad_pipeline.store.silences import find_silences
+
+    expected = body.verdict == "expected"
+    given: dict[str, Any] = {"by": by, "note": body.note, "at": at, "until": until if expected else None}
+    with store.writing() as connection:
+        if body.incident_id is not None:
+            said = add_incident_feedback(connection, body.incident_id, body.verdict, **given, expected_for=until - at)
+        else:
+            said = add_feedback(connection, str(body.interaction_id), body.verdict, **given)
+        if said is None:
+            return None
+        held = find_silences(connection, active_at=at) if expected else []
+    made = max((one for one in held if (one.starts_at, one.owner) == (at, by)), key=lambda one: one.id, default=None)
+    return {
+        **said,
+        "interaction_id": body.interaction_id,
+        "incident_id": body.incident_id,
+        "silence": None if made is None else silence_answer(made),
+    }
+
+
+def _precision(store: "Store", since: dt.datetime | None) -> dict[str, Any]:
+    from cxad_pipeline.store.feedback import precision_by_segment
+
+    with store.reading() as connection:
+        found = precision_by_segment(connection, since or dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
+    return {"segments": [vars(entry) | {"segment": dict(entry.segment)} for entry in found]}
+
+
+def _silences(store: "Store", active: bool) -> dict[str, Any]:
+    from cxad_pipeline.store.silences import find_silences
+
+    with store.reading() as connection:
+        found = find_silences(connection, active_at=dt.datetime.now(dt.UTC) if active else None)
+    return {"silences": [silence_answer(silence) for silence in found]}
+
+
+def _silence(
+    store: "Store", body: SilenceBody, owner: str, at: dt.datetime, ends_at: dt.datetime, dimensions: Sequence[str]
+) -> dict[str, Any]:
+    from cxad_pipeline.store.silences import add_silence
+
+    segment = tuple((name, body.segment[name]) for name in dimensions if name in body.segment)
+    with store.writing() as connection:
+        made = add_silence(
+            connection,
+            scope="incidents",
+            segment=segment,
+            metric=body.metric,
+            owner=owner,
+            reason=body.reason,
+            starts_at=at,
+            ends_at=ends_at,
+        )
+    return silence_answer(made)
+
+
+def _end(store: "Store", silence_id: int, by: str) -> dict[str, Any] | None:
+    from cxad_pipeline.store.silences import end_silence
 
     with store.writing() as connection:
-        said = add_feedback(connection, body.interaction_id, body.verdict, by=by, note=body.note)
-    return None if said is None else dict(said)
+        ended = end_silence(connection, silence_id, at=dt.datetime.now(dt.UTC), by=by)
+    return None if ended is None else silence_answer(ended)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
 from cxad_pipeline import __version__
-from cxad_pipeline.serving.health import concerns
+from cxad_pipeline.serving.health import alert_concerns, concerns
 from cxad_pipeline.serving.problems import ProblemError, problems
 from cxad_pipeline.serving.routes_scoring import NO_MODEL
 from cxad_pipeline.serving.service import Service
@@ -46,7 +46,8 @@ class Health(BaseModel):
     loaded_at: dt.datetime = Field(description="When this process loaded it.")
     concerns: list[str] = Field(description="What needs care, in words; empty when all is well.")
     details: dict[str, Any] | None = Field(
-        None, description="MLflow, the store, the sidecar process and the spool; for callers that may read."
+        None,
+        description="MLflow, the store, alerts, the sidecar process and the spool; for callers that may read.",
     )
 
 
@@ -90,7 +91,8 @@ def status_routes(service: Service) -> APIRouter:
         """Name, version and links of the service."""
         links = {
             "docs": "/docs", "openapi": "/openapi.json", "health": "/health", "models": "/models", "score": "/score",
-            "stream": "/api/stream", "anomalies": "/api/anomalies", "metrics": "/metrics",
+            "stream": "/api/stream", "anomalies": "/api/anomalies", "incidents": "/api/incidents",
+            "metrics": "/metrics",
         }  # fmt: skip
         return Root(service=NAME, version=__version__, links=links)
 
@@ -108,11 +110,17 @@ def status_routes(service: Service) -> APIRouter:
 
     @routes.get("/health", summary="How it is", response_model=Health, responses=problems(_NOT_LOADED))
     async def health(request: Request) -> Health:
-        """Models, their version, and what needs care: MLflow or the store away, anomalies that were lost."""
+        """Models, their version, and what needs care: MLflow or the store away, anomalies that were lost.
+
+        Who may read is also told of alerts that were given up.
+        """
         snapshot, status = service.models.current, service.models.status()
         found, caller = concerns(status, service.spool.lost), request.state.caller
         spool = {"bytes": service.spool.size_bytes, "lost": service.spool.lost}
-        details = {**status, "spool": spool} if caller is not None and "read" in caller.roles else None
+        details = None
+        if caller is not None and "read" in caller.roles:
+            details = {**status, "spool": spool}
+            found += alert_concerns(status)
         if snapshot is None:
             why = "; ".join(found) or "there is no copy on disk, and MLflow has not been asked yet"
             raise ProblemError(

@@ -6,6 +6,7 @@ routes (`routes_*`), the framework's app (`app`).
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -89,6 +90,10 @@ class Service:
         watch, stream, spool = self.metrics.watch, self.stream, self.spool
         watch("cxad_mlflow_up", lambda: told("mlflow", "reachable"))
         watch("cxad_store_up", lambda: told("store", "reachable"))
+        watch("cxad_alerts_pending", lambda: told("alerts", "pending"))
+        watch("cxad_alerts_dead", lambda: told("alerts", "dead"))
+        watch("cxad_alerts_oldest_due_seconds", self._overdue)
+        watch("cxad_incidents_open", lambda: told("alerts", "open_incidents"))
         watch("cxad_spool_bytes", lambda: spool.size_bytes)
         watch("cxad_spool_waiting_records", lambda: told("store", "waiting_records"))
         watch("cxad_spool_lost_total", lambda: spool.lost)
@@ -98,6 +103,16 @@ class Service:
         watch("cxad_stream_dropped_total", lambda: stream.dropped, "slow_client")
         watch("cxad_stream_dropped_total", lambda: stream.unsent, "slow_worker")
         watch("cxad_stream_dropped_total", lambda: stream.too_large, "too_large")
+
+    def _overdue(self) -> float | None:
+        """Since when the message is due that waits longest, in seconds; 0 where none is, None where it is not known."""
+        alerts = self.models.status()["alerts"]
+        if alerts is None:
+            return None
+        if alerts["oldest_due_at"] is None:
+            return 0.0
+        due = dt.datetime.fromisoformat(alerts["oldest_due_at"])
+        return max(0.0, (dt.datetime.now(dt.UTC) - due).total_seconds())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

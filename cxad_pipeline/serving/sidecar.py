@@ -1,7 +1,7 @@
 """The sidecar: one process beside the workers, for what they have no memory or time for.
 
-Belongs here: its threads, its sign of life, its end. Does not belong here: what the threads do (`follower`, `drain`),
-and starting it (`supervision`).
+Belongs here: its threads, its sign of life, its end. Does not belong here: what the threads do (`follower`,
+`drain`, `store_figures`), and starting it (`supervision`).
 
 It reads the settings, as one line of JSON, from its standard input, and ends when that is closed: its parent has then
 ended too, however that came about.
@@ -56,6 +56,7 @@ class Sidecar:
         self._mailbox = Mailbox(self._state)
         self._follower = Follower(settings, self._state)
         self._store: dict[str, Any] = {}
+        self._alerts: dict[str, Any] | None = None
         self._stop = threading.Event()
         self._told_to_end = False
         self._thread_failures: dict[str, str] = {}
@@ -66,6 +67,7 @@ class Sidecar:
         """Work until `stop` is called."""
         drain = self._thread("drain", self._drain)
         follower = self._thread("follower", lambda: self._follower.run(self._stop))
+        self._thread("figures", self._look_at_alerts)
         next_beat = 0.0
         while not self._told_to_end:
             now = time.monotonic()
@@ -111,6 +113,14 @@ class Sidecar:
     def _report_store(self, report: dict[str, Any]) -> None:
         self._store = dict(report)
 
+    def _look_at_alerts(self) -> None:
+        from cxad_pipeline.serving.store_figures import StoreFigures
+
+        StoreFigures(self._settings).run(self._stop, self._report_alerts)
+
+    def _report_alerts(self, report: dict[str, Any] | None) -> None:
+        self._alerts = report
+
     def _beat(self) -> None:
         path = self._state / STATUS_FILE
         content = {
@@ -119,6 +129,7 @@ class Sidecar:
             "works_for": self._works_for,
             "mlflow": self._follower.status(),
             "store": self._store,
+            "alerts": self._alerts,
             "failures": dict(self._thread_failures),
         }
         try:

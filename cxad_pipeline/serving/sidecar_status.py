@@ -105,11 +105,12 @@ class SidecarStatus:
         )
 
     def told(self) -> dict[str, Any]:
-        """MLflow, store and the sidecar itself for `/health`."""
+        """MLflow, store, alerts and the sidecar itself for `/health`."""
         content = self._ours
         return {
             "mlflow": content.get("mlflow") or {"reachable": None},
             "store": content.get("store"),
+            "alerts": content.get("alerts"),
             "sidecar": {
                 "alive": self.alive,
                 "missing": self.missing,

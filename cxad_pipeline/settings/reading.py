@@ -32,7 +32,12 @@ DEFAULT_CONFIG = Path("configs/config.local.yaml")
 PREFIX = "CXAD_"
 CONFIG_VARIABLE = "CXAD_CONFIG"
 NAMED_LISTS = ("models", "sources")
-SECRETS = (("alerts", "slack_webhook_url"),)
+SECRETS = (
+    ("alerts", "slack_webhook_url"),
+    ("alerts", "slack", "token"),
+    ("alerts", "email", "password"),
+    ("alerts", "apprise_urls"),
+)
 # May hold a secret by mistake, or beside what is none: a key in place of its hash, a password in an address.
 _NOT_SHOWN = (*SECRETS, ("serving", "keys"), ("store", "url"), ("mlflow", "tracking_uri"))
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -40,6 +45,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "BATCH_SCORE_CRON": ("schedule", "batch_score_cron"),
     "ENABLE_ALERTS": ("alerts", "enabled"),
     "SLACK_WEBHOOK_URL": ("alerts", "slack_webhook_url"),
+    "SLACK_BOT_TOKEN": ("alerts", "slack", "token"),
+    "APPRISE_URLS": ("alerts", "apprise_urls"),
     "API_PORT": ("ports", "api"),
 }
 # how pydantic's locations name the members of a union, and its messages what they want
@@ -101,6 +108,18 @@ def load_settings(path: str | Path | None = None, **overrides: Any) -> Settings:
         raise SettingsError(_explain(error, file, order, overrides)) from None
 
 
+def secrets_of(settings: Settings) -> list[str]:
+    """The secrets of a configuration in clear, for whoever must keep them out of a text."""
+    found = []
+    for path in SECRETS:
+        value: Any = settings
+        for key in path:
+            value = getattr(value, key)
+        if value is not None:
+            found.append(value.get_secret_value())
+    return found
+
+
 def environment_paths() -> dict[str, tuple[str, ...]]:
     """The variables that are set and speak of the configuration, with the key that each one overrides.
 
@@ -154,10 +173,20 @@ class _FileAndEnvironment(PydanticBaseSettingsSource):
         ours = sorted((item for item in paths.items() if item[0] not in ALIASES), key=lambda item: len(item[1]))
         shared = [item for item in paths.items() if item[0] in ALIASES]
         for variable, path in [*ours, *shared]:
-            if variable in ALIASES and path[:1] in whole and path[1] in tree[path[0]]:
+            if variable in ALIASES and any(path[:n] in whole for n in range(1, len(path))) and _has(tree, path):
                 continue  # the name with our prefix wins
             _put(tree, variable, path, whole)
         return tree
+
+
+def _has(tree: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Whether the tree says something at a path."""
+    branch: Any = tree
+    for key in path:
+        if not isinstance(branch, Mapping) or key not in branch:
+            return False
+        branch = branch[key]
+    return True
 
 
 def _put(tree: dict[str, Any], variable: str, path: tuple[str, ...], whole: dict[tuple[str, ...], str]) -> None:
@@ -208,10 +237,16 @@ def _content(file: Path, origin: str) -> dict[str, Any]:
     if not isinstance(content, dict | None):
         raise SettingsError(f"{file}: must be a map of keys to values, such as 'timezone: UTC'")
     content = {str(key): value for key, value in (content or {}).items()}
-    for section, key in SECRETS:
-        if isinstance(content.get(section), dict) and content[section].get(key):
-            variable = next(name for name, path in ALIASES.items() if path == (section, key))
-            raise SettingsError(f"{file}: {section}.{key} is a secret; set it by the environment variable {variable}")
+    for secret in SECRETS:
+        branch: Any = content
+        for key in secret:
+            branch = branch.get(key) if isinstance(branch, dict) else None
+        if branch:
+            own = f"{PREFIX}{'__'.join(secret).upper()}"
+            variable = next((name for name, path in ALIASES.items() if path == secret), own)
+            raise SettingsError(
+                f"{file}: {'.'.join(secret)} is a secret; set it by the environment variable {variable}"
+            )
     return content
 
 

@@ -39,6 +39,7 @@ _WORDS: dict[Any, str] = {
     int: "whole number",
     float: "number",
     bool: "true or false",
+    dt.date: "date",
     dt.datetime: "date or time (ISO 8601; UTC where it has no zone)",
     AwareDatetime: "date or time (ISO 8601; UTC where it has no zone)",
     SecretStr: "secret text",

@@ -92,6 +92,11 @@ class StoreSettings(Node):
         "sqlite:///data/state/store.db",
         description="SQLite file, or postgresql://; host, user and password may come from PGHOST, PGUSER, PGPASSWORD.",
     )
+    retention_days: int | None = Field(
+        400,
+        ge=1,
+        description="How long sent messages, counts of segments and unjudged anomalies are kept; null: for ever.",
+    )
 
     @field_validator("url")
     @classmethod

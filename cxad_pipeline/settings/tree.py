@@ -1,20 +1,25 @@
 """The typed tree of the configuration.
 
 Belongs here: every key that a user may set, its type, range, default and meaning; `sources` holds those that describe
-foreign exports, `models` those of the ensemble's members, `serving` those of the REST API and the store. Does not
-belong here: where the values come from (`reading`) and what they are used for.
+foreign exports, `models` those of the ensemble's members, `operations` those of incidents, alerts and drift, `serving`
+those of the REST API and the store. Does not belong here: where the values come from (`reading`) and what they are used
+for.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from functools import cached_property
+from itertools import islice
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, field_serializer, field_validator, model_validator
+from cronsim import CronSim
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
 from cxad_pipeline.settings.models import IsolationForestModel, ModelSettings, RandomCutForestModel
 from cxad_pipeline.settings.nodes import Cron, Location, Moment, Node, Percentile, Share, Zone, without_password
+from cxad_pipeline.settings.operations import AlertSettings, DriftSettings, FeedbackSettings, IncidentSettings
 from cxad_pipeline.settings.serving import ServingSettings, StoreSettings
 from cxad_pipeline.settings.sources import ExtraColumn, Source
 
@@ -166,37 +171,6 @@ class CheckSettings(Node):
     )
 
 
-class AlertSettings(Node):
-    """What is told, and where."""
-
-    enabled: bool = Field(True, description="Send alerts. Also ENABLE_ALERTS.")
-    slack_webhook_url: SecretStr | None = Field(
-        None,
-        description="Slack incoming webhook; without it, the console. Environment only: SLACK_WEBHOOK_URL.",
-    )
-
-    @field_validator("slack_webhook_url")
-    @classmethod
-    def _address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().strip().startswith(("https://", "http://")):
-            raise ValueError("must be the whole address of the webhook, https://... (it is not shown: it is a secret)")
-        return value
-
-    max_age_hours: float | None = Field(
-        None,
-        gt=0,
-        description="Windows that ended longer ago are recorded and not told, so that a backfill is quiet.",
-    )
-    links: dict[str, str] = Field(
-        {"Dagster": "http://127.0.0.1:{port}/assets/ensemble_scores?partition={window}"},
-        description="Label -> address shown below a digest; {window} is the window's key, {port} ports.dagster.",
-    )
-    run_link: str | None = Field(
-        "http://127.0.0.1:{port}/runs/{run_id}",
-        description="Address of a run's page in messages about failed runs; {port} is ports.dagster.",
-    )
-
-
 class MLflowSettings(Node):
     """Where models and their runs are kept."""
 
@@ -263,7 +237,10 @@ class Settings(Node):
     segments: SegmentSettings = Field(default_factory=SegmentSettings, description="How interactions are grouped.")
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="When things run.")
     checks: CheckSettings = Field(default_factory=CheckSettings, description="Limits of the asset checks.")
-    alerts: AlertSettings = Field(default_factory=AlertSettings, description="What is told, and where.")
+    incidents: IncidentSettings = Field(default_factory=IncidentSettings, description="Segments that go wrong.")
+    alerts: AlertSettings = Field(default_factory=AlertSettings, description="What is told, when and where.")
+    feedback: FeedbackSettings = Field(default_factory=FeedbackSettings, description="What verdicts bring about.")
+    drift: DriftSettings = Field(default_factory=DriftSettings, description="Recent interactions against training.")
     mlflow: MLflowSettings = Field(default_factory=MLflowSettings, description="Where models are kept.")
     ports: PortSettings = Field(default_factory=PortSettings, description="Ports of the user interfaces.")
     serving: ServingSettings = Field(default_factory=ServingSettings, description="The REST API.")
@@ -284,9 +261,26 @@ class Settings(Node):
             raise ValueError(f"ensemble.weights: no model is named {', '.join(unknown)}; models: {', '.join(names)}")
         if sum(self.ensemble.weights.get(name, 1.0) for name in names) <= 0:
             raise ValueError("ensemble.weights: all are 0; at least one model needs a weight above 0")
+        self._check_incident_windows()
         if self.training.start and self.training.end and self.training.start >= self.training.end:
             raise ValueError(f"training: start {self.training.start} is not before end {self.training.end}")
         return self
+
+    def _check_incident_windows(self) -> None:
+        """Scoring windows must be made of whole incident windows, or one contact's hour would be judged in halves."""
+        if not self.incidents.enabled:
+            return
+        seconds = 60 * self.incidents.window_minutes
+        if 86_400 % seconds:
+            raise ValueError(f"incidents.window_minutes: {self.incidents.window_minutes} minutes do not divide a day")
+        begin = dt.datetime(2026, 1, 1, tzinfo=ZoneInfo(self.schedule.timezone))
+        for tick in islice(CronSim(self.schedule.batch_score_cron, begin), 200):
+            if tick.timestamp() % seconds:
+                raise ValueError(
+                    f"incidents.window_minutes: {self.incidents.window_minutes} minutes do not fit into the windows "
+                    f"that schedule.batch_score_cron cuts (one ends at {tick:%H:%M} {self.schedule.timezone}); give "
+                    "a divisor of both, such as 30 or 15"
+                )
 
     @cached_property
     def model_names(self) -> list[str]:

@@ -5,47 +5,29 @@ Belongs here: both, and the pages of a listing. Does not belong here: adding ver
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, literal, select, tuple_
+from sqlalchemy import Connection, Row, Select, delete, func, literal, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cxad_pipeline.store.columns import Moment, digest
+from cxad_pipeline.store.pages import CursorError as CursorError
+from cxad_pipeline.store.pages import cursor_of, place_of
+from cxad_pipeline.store.pages import iso as iso
 from cxad_pipeline.store.records import AnomalyRecord
-from cxad_pipeline.store.tables import Moment, anomalies, digest, feedback
+from cxad_pipeline.store.tables import anomalies, feedback
+from cxad_pipeline.store.verdicts import SAID, verdict_of
+from cxad_pipeline.store.verdicts import StoredVerdict as StoredVerdict
 
 _NO_TIME = "the time of an anomaly is not ISO 8601 with a zone"
 _KEY = ("interaction_digest", "model_version")
-
-
-class CursorError(ValueError):
-    """A cursor that `find_anomalies` has not given."""
-
-
-class StoredVerdict(TypedDict):
-    """What somebody said of an interaction.
-
-    Attributes
-    ----------
-    verdict
-        `confirmed`, `expected`, `false_alarm` or `new_trend`.
-    by
-        Name of the API key, or of whoever said it.
-    at
-        ISO 8601 in UTC with `Z`, microseconds.
-    note
-        In their own words; may be empty.
-    """
-
-    verdict: str
-    by: str
-    at: str
-    note: str
+_BATCH = "batch"
+_CHUNK = 5_000
+_READ_AHEAD = 500
+"""Rows that are read at once where some of them will be left out."""
 
 
 class StoredAnomaly(AnomalyRecord):
@@ -54,7 +36,7 @@ class StoredAnomaly(AnomalyRecord):
     Attributes
     ----------
     source
-        By which way it came, `api`.
+        By which way it came: `api`, or `batch`.
     verdict
         The latest on its interaction; None where there is none.
     """
@@ -77,6 +59,9 @@ class AnomalyFilter:
         Exactly as the caller gave them.
     interaction_id
         One interaction, by every model version that found it unusual.
+    hide_expected
+        Leave out what nobody needs to look into: where the latest verdict is `expected` or `false_alarm`, and what a
+        silence of anomalies covers that holds now.
     """
 
     since: dt.datetime | None = None
@@ -86,12 +71,13 @@ class AnomalyFilter:
     language: str | None = None
     queue: str | None = None
     interaction_id: str | None = None
+    hide_expected: bool = False
 
 
 def record_anomalies(connection: Connection, records: Sequence[AnomalyRecord], *, source: str = "api") -> int:
     """Write anomalies; of two with the same interaction and model version the one scored later stays.
 
-    The same record again changes nothing, so that whoever is not sure whether it was written writes it again.
+    The same record again changes nothing: whoever is not sure whether it was written writes it again.
 
     Parameters
     ----------
@@ -128,6 +114,45 @@ def record_anomalies(connection: Connection, records: Sequence[AnomalyRecord], *
     ).returning(anomalies.c.id)
     # In the order of the key, or two writers could each hold a row that the other waits for.
     return len(connection.execute(upsert, [newest[key] for key in sorted(newest)]).all())
+
+
+def replace_batch_anomalies(
+    connection: Connection, since: dt.datetime, until: dt.datetime, records: Sequence[AnomalyRecord]
+) -> int:
+    """Write what batch scoring found in a period in place of what it found there before.
+
+    What came by another way stays, and so does all feedback: it is on interactions.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, `Store.writing`.
+    since, until
+        The period: contacts that began from `since` on and before `until`.
+    records
+        All that was found in it.
+
+    Returns
+    -------
+    int
+        How many were added or replaced.
+
+    Raises
+    ------
+    ValueError
+        If a time is not ISO 8601 with a zone.
+    """
+    columns = anomalies.c
+    found = {(digest(record["interaction_id"]), record["model_version"]) for record in records}
+    before = connection.execute(
+        select(columns.id, *(columns[name] for name in _KEY)).where(
+            columns.source == _BATCH, columns.timestamp >= since, columns.timestamp < until
+        )
+    ).all()
+    gone = sorted(row.id for row in before if (row.interaction_digest, row.model_version) not in found)
+    for first in range(0, len(gone), _CHUNK):
+        connection.execute(delete(anomalies).where(columns.id.in_(gone[first : first + _CHUNK])))
+    return record_anomalies(connection, records, source=_BATCH)
 
 
 def _row(record: AnomalyRecord, source: str) -> dict[str, Any]:
@@ -170,9 +195,6 @@ def find_anomalies(
 ) -> tuple[list[StoredAnomaly], str | None]:
     """One page of anomalies, the latest contact first.
 
-    Pages follow one another by the last row's place and not by counting: what is written meanwhile neither repeats nor
-    hides a row that was there.
-
     Parameters
     ----------
     connection
@@ -201,21 +223,49 @@ def find_anomalies(
         .correlate(anomalies)
         .scalar_subquery()
     )
-    said = [feedback.c[name].label(f"said_{name}") for name in ("verdict", "by", "at", "note")]
+    said = [feedback.c[name].label(f"said_{name}") for name in SAID]
     query = _only(
         select(anomalies, *said)
         .select_from(anomalies.outerjoin(feedback, feedback.c.id == latest))
-        .order_by(anomalies.c.timestamp.desc(), anomalies.c.id.desc())
-        .limit(limit + 1),
+        .order_by(anomalies.c.timestamp.desc(), anomalies.c.id.desc()),
         wanted,
     )
-    if cursor is not None:
-        moment, number = _place(cursor)
-        query = query.where(tuple_(anomalies.c.timestamp, anomalies.c.id) < tuple_(literal(moment, Moment()), number))
-    rows = connection.execute(query).all()
+    place = None if cursor is None else place_of(cursor)
+    rows = (_unexpected if wanted.hide_expected else _next)(connection, query, place, limit + 1)
     page = rows[:limit]
     more = len(rows) > limit
-    return [_stored(row) for row in page], _cursor(page[-1].timestamp, page[-1].id) if more else None
+    return [_stored(row) for row in page], cursor_of(page[-1].timestamp, page[-1].id) if more else None
+
+
+def _next(
+    connection: Connection, query: Select[Any], place: tuple[dt.datetime, int] | None, number: int
+) -> Sequence[Row[Any]]:
+    """So many rows behind a place."""
+    if place is not None:
+        moment, row = place
+        query = query.where(tuple_(anomalies.c.timestamp, anomalies.c.id) < tuple_(literal(moment, Moment()), row))
+    return connection.execute(query.limit(number)).all()
+
+
+def _unexpected(
+    connection: Connection, query: Select[Any], place: tuple[dt.datetime, int] | None, number: int
+) -> Sequence[Row[Any]]:
+    """So many rows behind a place that are not known to be nothing to look into."""
+    # Imported here: who only writes anomalies has no need of what knows segments.
+    from cxad_pipeline.store.expected_anomalies import silenced_anomalies
+
+    said = feedback.c.verdict
+    query = query.where(said.is_(None) | said.not_in(["expected", "false_alarm"]))
+    is_silenced = silenced_anomalies(connection, dt.datetime.now(dt.UTC))
+    at_once = max(number, _READ_AHEAD)
+    kept: list[Row[Any]] = []
+    while len(kept) < number:
+        rows = _next(connection, query, place, at_once)
+        kept += [row for row in rows if not is_silenced(row)]
+        if len(rows) < at_once:
+            break
+        place = rows[-1].timestamp, rows[-1].id
+    return kept
 
 
 def _only(query: Select[Any], wanted: AnomalyFilter) -> Select[Any]:
@@ -236,9 +286,6 @@ def _only(query: Select[Any], wanted: AnomalyFilter) -> Select[Any]:
 
 
 def _stored(row: Row[Any]) -> StoredAnomaly:
-    verdict: StoredVerdict | None = None
-    if row.said_verdict is not None:
-        verdict = {"verdict": row.said_verdict, "by": row.said_by, "at": iso(row.said_at), "note": row.said_note}
     return {
         "interaction_id": row.interaction_id,
         "timestamp": iso(row.timestamp),
@@ -251,31 +298,5 @@ def _stored(row: Row[Any]) -> StoredAnomaly:
         "reasons": row.reasons,
         "interaction": row.interaction,
         "source": row.source,
-        "verdict": verdict,
+        "verdict": verdict_of(row),
     }
-
-
-def iso(moment: dt.datetime) -> str:
-    """A moment as the product writes it: ISO 8601 in UTC with microseconds and `Z`."""
-    return moment.astimezone(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_PLACE = struct.Struct(">qq")
-
-
-def _cursor(moment: dt.datetime, number: int) -> str:
-    microseconds = (moment - _EPOCH) // dt.timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(_PLACE.pack(microseconds, number)).decode().rstrip("=")
-
-
-def _place(cursor: str) -> tuple[dt.datetime, int]:
-    try:
-        microseconds, number = _PLACE.unpack(base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
-    except (binascii.Error, struct.error, ValueError) as error:
-        raise CursorError("the cursor is none that a listing has given; begin without one") from error
-    try:
-        return _EPOCH + dt.timedelta(microseconds=microseconds), number
-    except OverflowError:  # a made-up place outside all years is before or after everything
-        bound = dt.datetime.max if microseconds > 0 else dt.datetime.min
-        return bound.replace(tzinfo=dt.UTC), number

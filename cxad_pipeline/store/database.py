@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from cxad_pipeline.settings import Settings
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration; a test holds it to the files in `migrations/versions`."""
 
 VERSION_TABLE = "cxad_store_version"
@@ -181,7 +181,12 @@ def _engine(url: URL) -> Engine:
         return engine
     given = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
     engine = create_engine(
-        url, hide_parameters=True, connect_args=given, pool_pre_ping=True, pool_timeout=_CONNECT_SECONDS
+        url,
+        hide_parameters=True,
+        connect_args=given,
+        pool_pre_ping=True,
+        pool_timeout=_CONNECT_SECONDS,
+        executemany_mode="values_plus_batch",
     )
     event.listen(engine, "connect", _prepare_postgresql)
     return engine

@@ -1,17 +1,53 @@
-"""What people say of anomalies, in the store.
+"""What people say of anomalies and incidents, in the store.
 
-Belongs here: adding a verdict. Does not belong here: reading the latest beside an anomaly (`anomalies`), and what a
-verdict brings about.
+Belongs here: adding a verdict with the silence that `expected` brings about, and verdicts over a time: those on
+incidents for calibration, and precision by segment. Does not belong here: the latest verdict beside what it is about
+(`anomalies`, `incidents`), and what calibration makes of verdicts (`incidents.incident_model`).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, exists, insert, select
+from sqlalchemy import Connection, Select, func, insert, or_, select
 
-from cxad_pipeline.store.anomalies import StoredVerdict, iso
-from cxad_pipeline.store.tables import VERDICTS, anomalies, digest, feedback
+from cxad_pipeline.incidents.incident import segment_of
+from cxad_pipeline.incidents.segments import Key
+from cxad_pipeline.store.columns import VERDICTS, digest
+from cxad_pipeline.store.expected_anomalies import leaf_of
+from cxad_pipeline.store.incident_tables import incident_feedback, incidents
+from cxad_pipeline.store.incidents import StoredIncident, incidents_query, stored_incidents
+from cxad_pipeline.store.silences import Scope, add_silence
+from cxad_pipeline.store.tables import anomalies, feedback
+from cxad_pipeline.store.verdicts import StoredVerdict, stored_verdict
+
+EXPECTED_FOR = dt.timedelta(days=7)
+"""How long `expected` silences anomalies where the caller names no time."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How often people found that a segment's findings were real.
+
+    Attributes
+    ----------
+    segment
+        The segment.
+    confirmed, expected, false_alarms, new_trends
+        Findings with that as their latest verdict.
+    precision
+        Confirmed ones among those that are confirmed or a false alarm, 0 to 1; None where there is neither.
+    """
+
+    segment: Key
+    confirmed: int
+    expected: int
+    false_alarms: int
+    new_trends: int
+    precision: float | None
 
 
 def add_feedback(
@@ -22,8 +58,12 @@ def add_feedback(
     by: str,
     note: str = "",
     at: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    expected_for: dt.timedelta = EXPECTED_FOR,
 ) -> StoredVerdict | None:
     """Add a verdict on an interaction; earlier ones stay, the latest counts.
+
+    `expected` also adds a silence of anomalies: its queue, channel and language, and the column of its first reason.
 
     Parameters
     ----------
@@ -34,11 +74,13 @@ def add_feedback(
     verdict
         `confirmed`, `expected`, `false_alarm` or `new_trend`.
     by
-        Who says so.
+        Who says so; the silence's owner.
     note
-        In their own words.
+        In their own words; the silence's reason.
     at
         When; now by default.
+    until, expected_for
+        End of the silence, or its length from `at` on; of `expected` alone.
 
     Returns
     -------
@@ -48,14 +90,173 @@ def add_feedback(
     Raises
     ------
     ValueError
-        If the verdict is none of the four.
+        If the verdict is none of the four, `until` is not after `at` or the verdict brings about no silence.
     """
+    at, until = _checked(verdict, at, until, expected_for)
+    key = digest(interaction_id)
+    newest = select(anomalies).where(anomalies.c.interaction_digest == key).order_by(anomalies.c.scored_at.desc())
+    anomaly = connection.execute(newest.limit(1)).one_or_none()
+    if anomaly is None:
+        return None
+    row = {"interaction_digest": key, "interaction_id": interaction_id, "verdict": verdict, "by": by, "at": at}
+    connection.execute(insert(feedback), [{**row, "note": note, "until": until}])
+    if until is not None:
+        column = anomaly.reasons[0]["column"] if anomaly.reasons else None
+        _silence(connection, "anomalies", leaf_of(anomaly), column, by, note, at, until)
+    return stored_verdict(verdict, by, at, note, until)
+
+
+def add_incident_feedback(
+    connection: Connection,
+    incident_id: str,
+    verdict: str,
+    *,
+    by: str,
+    note: str = "",
+    at: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    expected_for: dt.timedelta,
+) -> StoredVerdict | None:
+    """Add a verdict on an incident; earlier ones stay, the latest counts.
+
+    `expected` also adds a silence of incidents: its segment and metric.
+
+    Parameters
+    ----------
+    connection, verdict, by, note, at, until, expected_for
+        As of `add_feedback`.
+    incident_id
+        Of a stored incident.
+
+    Returns
+    -------
+    StoredVerdict or None
+        What was added; None, and nothing is added, where there is no such incident.
+
+    Raises
+    ------
+    ValueError
+        As of `add_feedback`.
+    """
+    at, until = _checked(verdict, at, until, expected_for)
+    incident = connection.execute(
+        select(incidents.c.number, incidents.c.segment, incidents.c.metric).where(
+            incidents.c.id_digest == digest(incident_id)
+        )
+    ).one_or_none()
+    if incident is None:
+        return None
+    row = {"incident": incident.number, "verdict": verdict, "by": by, "at": at, "note": note, "until": until}
+    connection.execute(insert(incident_feedback), [row])
+    if until is not None:
+        _silence(connection, "incidents", segment_of(incident.segment), incident.metric, by, note, at, until)
+    return stored_verdict(verdict, by, at, note, until)
+
+
+def judged_incidents(connection: Connection, since: dt.datetime) -> list[tuple[StoredIncident, StoredVerdict]]:
+    """Incidents with a verdict that went on at `since` or later, or were judged then; the earliest first.
+
+    Each with its latest verdict. Those that were merged or withdrawn are among them.
+    """
+    query = (
+        incidents_query()
+        .where(incident_feedback.c.id.is_not(None))
+        .where(or_(incidents.c.ended_at >= since, incident_feedback.c.at >= since))
+        .order_by(incidents.c.started_at, incidents.c.number)
+    )
+    found = stored_incidents(connection, connection.execute(query).all())
+    return [(one, one.verdict) for one in found if one.verdict is not None]
+
+
+def precision_by_segment(connection: Connection, since: dt.datetime, scope: Scope = "incidents") -> list[Precision]:
+    """How many findings of each segment were real, by what people said at `since` or later.
+
+    Parameters
+    ----------
+    connection
+        `Store.reading`.
+    since
+        Only what has its latest verdict from then on.
+    scope
+        Verdicts on incidents, each in its segment, or on anomalies, each in its queue, channel and language.
+
+    Returns
+    -------
+    list of Precision
+        The segment with the most verdicts first.
+    """
+    verdicts = _of_incidents(connection, since) if scope == "incidents" else _of_anomalies(connection, since)
+    counts: dict[Key, Counter[str]] = {}
+    for segment, verdict in verdicts:
+        counts.setdefault(segment, Counter())[verdict] += 1
+    return [_precision(key, counts[key]) for key in sorted(counts, key=lambda key: (-counts[key].total(), key))]
+
+
+def _precision(segment: Key, said: Counter[str]) -> Precision:
+    confirmed, false_alarms = said["confirmed"], said["false_alarm"]
+    share = confirmed / (confirmed + false_alarms) if confirmed + false_alarms else None
+    return Precision(segment, confirmed, said["expected"], false_alarms, said["new_trend"], share)
+
+
+def _of_incidents(connection: Connection, since: dt.datetime) -> list[tuple[Key, str]]:
+    latest = select(func.max(incident_feedback.c.id)).group_by(incident_feedback.c.incident)
+    query = (
+        select(incidents.c.segment, incident_feedback.c.verdict)
+        .join_from(incident_feedback, incidents)
+        .where(incident_feedback.c.id.in_(latest), incident_feedback.c.at >= since)
+    )
+    return [(segment_of(row.segment), row.verdict) for row in connection.execute(query)]
+
+
+def _of_anomalies(connection: Connection, since: dt.datetime) -> list[tuple[Key, str]]:
+    latest = select(func.max(feedback.c.id)).group_by(feedback.c.interaction_digest)
+    same = anomalies.alias("same")
+    of_interaction = (
+        select(func.max(same.c.id)).where(same.c.interaction_digest == feedback.c.interaction_digest).scalar_subquery()
+    )
+    query: Select[Any] = (
+        select(anomalies.c.queue, anomalies.c.channel, anomalies.c.language, feedback.c.verdict)
+        .join_from(feedback, anomalies, anomalies.c.id == of_interaction)
+        .where(feedback.c.id.in_(latest), feedback.c.at >= since)
+    )
+    return [(leaf_of(row), row.verdict) for row in connection.execute(query)]
+
+
+def _checked(
+    verdict: str, at: dt.datetime | None, until: dt.datetime | None, expected_for: dt.timedelta
+) -> tuple[dt.datetime, dt.datetime | None]:
+    """When it was said, and until when it silences; None where it does not."""
     if verdict not in VERDICTS:
         raise ValueError(f"verdict = {verdict!r}: must be one of {', '.join(VERDICTS)}")
-    key = digest(interaction_id)
-    if not connection.execute(select(exists().where(anomalies.c.interaction_digest == key))).scalar_one():
-        return None
     at = dt.datetime.now(dt.UTC) if at is None else at
-    row = {"interaction_digest": key, "interaction_id": interaction_id, "verdict": verdict, "by": by, "at": at}
-    connection.execute(insert(feedback), [{**row, "note": note}])
-    return {"verdict": verdict, "by": by, "at": iso(at), "note": note}
+    if verdict != "expected":
+        if until is not None:
+            raise ValueError(f"until is the end of a silence, which {verdict} does not bring about; only expected does")
+        return at, None
+    until = at + expected_for if until is None else until
+    if until <= at:
+        raise ValueError(f"until = {until}: must be after the moment of the verdict, {at}")
+    return at, until
+
+
+def _silence(
+    connection: Connection,
+    scope: Scope,
+    segment: Key,
+    metric: str | None,
+    by: str,
+    note: str,
+    at: dt.datetime,
+    until: dt.datetime,
+) -> None:
+    reason = note or "expected"
+    add_silence(
+        connection,
+        scope=scope,
+        segment=segment,
+        metric=metric,
+        owner=by,
+        reason=reason,
+        starts_at=at,
+        ends_at=until,
+    )

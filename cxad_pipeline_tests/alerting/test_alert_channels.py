@@ -1,82 +1,117 @@
-"""Delivery over real HTTP: retries, errors that say what to do, and a webhook address that appears nowhere."""
+"""The webhook over real HTTP: one attempt, errors that say what to do, an address that appears nowhere; the console."""
 
 from __future__ import annotations
 
 import io
 import logging
 import sys
-import traceback
-from types import TracebackType
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
-from alerting_examples import digest_of, flagged, morning
+from alert_parcels import MESSAGE, all_told, failure_of, parcel
 from pydantic import SecretStr
 from slack_double import SECRET_PARTS, SECRET_PATH, Answer, SlackDouble, assert_within_slack_limits
 from slack_sdk.webhook import WebhookClient
 
-from cxad_pipeline.alerting import ConsoleChannel, DeliveryError, Message, SlackWebhookChannel, digest_message
+from cxad_pipeline.alerting.channels import ConsoleChannel, SlackWebhookChannel
+from cxad_pipeline.alerting.channels.slack_requests import retry_after
+from cxad_pipeline.alerting.message import Message
 
-MESSAGE = Message("a headline", "a headline\nand more")
+PLAIN = Message("a headline", "a headline\nand more")
 
 
-def test_a_digest_arrives_with_its_blocks_and_an_escaped_text(slack: SlackDouble) -> None:
-    digest = digest_of([flagged(n, 90.0, queue="<!channel>") for n in range(6)])
-    receipt = SlackWebhookChannel(slack.url).send(digest_message(digest))
+def test_a_message_arrives_with_its_blocks_and_an_escaped_text(slack: SlackDouble) -> None:
+    receipt = SlackWebhookChannel(slack.url).deliver(parcel())
     (body,) = slack.bodies
     assert_within_slack_limits(body["blocks"])
-    assert body["text"].startswith("6 of 6 interactions unusual")
-    assert "&lt;!channel&gt;" in body["text"]
-    assert "<!channel>" not in str(body)
-    assert (receipt.channel, receipt.answer) == ("slack", "ok")
+    assert body["blocks"] == MESSAGE.blocks
+    assert body["text"] == "Hold time is high in billing\n41 of 55 contacts &lt;!channel&gt;"
+    assert receipt == {"answer": "ok"}
 
 
 def test_the_address_may_be_a_secret_object_with_a_line_break(slack: SlackDouble) -> None:
-    SlackWebhookChannel(SecretStr(slack.url + "\n")).send(MESSAGE)
+    SlackWebhookChannel(SecretStr(slack.url + "\n")).deliver(parcel(message=PLAIN))
     assert slack.bodies == [{"text": "a headline\nand more", "unfurl_links": False, "unfurl_media": False}]
 
 
-def test_a_rate_limit_is_waited_out_as_long_as_slack_asks(slack: SlackDouble) -> None:
-    slack.answers = [Answer(429, "rate_limited", {"Retry-After": "1"})]
-    SlackWebhookChannel(slack.url).send(MESSAGE)
-    first, second = slack.times
-    assert second - first >= 1
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [Answer(status, "rollup_error") for status in (500, 502, 503, 504)] + [Answer(reset=True)],
-    ids=["500", "502", "503", "504", "reset"],
-)
-def test_a_passing_fault_is_retried(slack: SlackDouble, answer: Answer) -> None:
-    slack.answers = [answer]
-    SlackWebhookChannel(slack.url).send(MESSAGE)
-    assert len(slack.bodies) == 2
+def test_a_webhook_posts_what_it_cannot_edit(slack: SlackDouble) -> None:
+    channel = SlackWebhookChannel(slack.url)
+    assert not channel.edits
+    channel.deliver(parcel("2", "update", first=channel.deliver(parcel())))
     assert slack.bodies[0] == slack.bodies[1]
 
 
-def test_faults_of_all_kinds_share_four_attempts(slack: SlackDouble) -> None:
-    limited = Answer(429, "rate_limited", {"Retry-After": "0"})
-    slack.answers = [limited, Answer(500, "rollup_error"), limited, limited, limited]
-    with pytest.raises(DeliveryError, match="429 'rate_limited'; Slack limits the rate: run the alert again later"):
-        SlackWebhookChannel(slack.url).send(MESSAGE)
-    assert len(slack.bodies) == 4
+@pytest.mark.parametrize(
+    ("answer", "uncertain", "wait"),
+    [
+        (Answer(500, "rollup_error"), True, None),
+        (Answer(502, "bad gateway"), True, None),
+        (Answer(503, "busy", {"Retry-After": "12"}), True, 12.0),
+        (Answer(504, "gateway timeout"), True, None),
+        (Answer(reset=True), True, None),
+        (Answer(429, "rate_limited", {"Retry-After": "1"}), False, 1.0),
+        (Answer(429, "rate_limited"), False, None),
+        (Answer(408, "request timeout"), False, None),
+        (Answer(200, "<html>Please log in</html>"), False, None),
+    ],
+)
+def test_a_passing_fault_is_left_to_a_later_attempt(
+    slack: SlackDouble, answer: Answer, uncertain: bool, wait: float | None
+) -> None:
+    slack.answers = [answer]
+    error = failure_of(SlackWebhookChannel(slack.url), parcel())
+    assert (error.permanent, error.uncertain, error.retry_after) == (False, uncertain, wait)
+    assert len(slack.bodies) == 1
 
 
-def test_a_request_without_answer_is_not_sent_again(slack: SlackDouble, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have been posted."""
-    monkeypatch.setattr("cxad_pipeline.alerting.channels.TIMEOUT_SECONDS", 0.3)
+def test_a_wait_may_be_given_as_a_date(slack: SlackDouble) -> None:
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    slack.answers = [Answer(429, "rate_limited", {"Retry-After": format_datetime(until, usegmt=True)})]
+    wait = failure_of(SlackWebhookChannel(slack.url), parcel()).retry_after
+    assert wait is not None
+    assert 200 < wait <= 300
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("31", 31.0),
+        (" 0 ", 0.0),
+        ("99999999999999999999", 86_400.0),
+        ("Mon, 12 Oct 2026 12:01:30 GMT", 90.0),
+        ("Mon, 12 Oct 2026 12:01:30 -0000", 90.0),
+        ("Mon, 12 Oct 2026 11:00:00 GMT", 0.0),
+        ("Tue, 12 Oct 2027 12:00:00 GMT", 86_400.0),
+        ("-5", None),
+        ("1.5", None),
+        ("\u0663", None),
+        ("nan", None),
+        ("soon", None),
+        ("Mon, 99 Oct 2026 12:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_read_as_http_writes_it(given: str, seconds: float | None) -> None:
+    now = datetime(2026, 10, 12, 12, tzinfo=UTC)
+    assert retry_after({"retry-AFTER": given}, now) == seconds
+    assert retry_after({"Other": given}, now) is None
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for(slack: SlackDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxad_pipeline.alerting.channels.slack_webhook.TIMEOUT_SECONDS", 0.3)
     slack.answers = [Answer(silent=True)]
-    with pytest.raises(DeliveryError, match=r"TimeoutError.*check the network"):
-        SlackWebhookChannel(slack.url).send(MESSAGE)
+    error = failure_of(SlackWebhookChannel(slack.url), parcel())
+    assert (error.uncertain, error.permanent) == (True, False)
+    assert "TimeoutError" in str(error)
+    assert "check the network" in str(error)
     assert len(slack.bodies) == 1
 
 
-@pytest.mark.parametrize("wait", ["3600", "Wed, 21 Oct 2026 07:28:00 GMT"])
-def test_a_wait_that_is_long_or_a_date_fails_at_once(slack: SlackDouble, wait: str) -> None:
-    slack.answers = [Answer(429, "rate_limited", {"Retry-After": wait})]
-    with pytest.raises(DeliveryError, match="429"):
-        SlackWebhookChannel(slack.url).send(MESSAGE)
-    assert len(slack.bodies) == 1
+def test_a_slack_that_cannot_be_reached_has_certainly_nothing(slack: SlackDouble) -> None:
+    channel = SlackWebhookChannel(slack.url)
+    slack.stop()
+    error = failure_of(channel, parcel())
+    assert (error.uncertain, error.permanent) == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -86,25 +121,21 @@ def test_a_wait_that_is_long_or_a_date_fails_at_once(slack: SlackDouble, wait: s
         (Answer(400, "invalid_blocks"), "400 'invalid_blocks'; the message was refused"),
         (Answer(403, "action_prohibited"), "403 'action_prohibited'; the webhook may not post"),
         (Answer(410, "channel_is_archived"), "410 'channel_is_archived'; the channel is archived"),
-        (Answer(200, "<html>Please log in</html>"), "200 '<html>Please log in</html>'; this is not Slack's \"ok\""),
     ],
 )
-def test_a_lasting_fault_is_not_retried_and_says_what_to_do(slack: SlackDouble, answer: Answer, says: str) -> None:
+def test_a_lasting_fault_is_permanent_and_says_what_to_do(slack: SlackDouble, answer: Answer, says: str) -> None:
     slack.answers = [answer]
-    with pytest.raises(DeliveryError) as caught:
-        SlackWebhookChannel(slack.url).send(MESSAGE)
-    assert says in str(caught.value)
-    assert "'a headline'" in str(caught.value)
+    error = failure_of(SlackWebhookChannel(slack.url), parcel(message=PLAIN))
+    assert (error.permanent, error.uncertain) == (True, False)
+    assert says in str(error)
+    assert "'a headline'" in str(error)
     assert len(slack.bodies) == 1
 
 
-def _whole_traceback(error: BaseException) -> str:
-    """The traceback below this test's own frame, chained exceptions and local variables included."""
-    inner: TracebackType | None = error.__traceback__.tb_next if error.__traceback__ else None
-    told = traceback.TracebackException(type(error), error, inner, capture_locals=True)
-    assert error.__context__ is None
-    assert error.__cause__ is None
-    return "".join(told.format())
+def test_an_answer_that_is_not_slacks_says_so(slack: SlackDouble) -> None:
+    slack.answers = [Answer(200, "<html>Please log in</html>")]
+    error = failure_of(SlackWebhookChannel(slack.url), parcel())
+    assert "200 '<html>Please log in</html>'; this is not Slack's \"ok\"" in str(error)
 
 
 @pytest.mark.parametrize("fault", ["none", "echo", "rate", "reset", "refused"])
@@ -120,12 +151,7 @@ def test_the_address_appears_nowhere(slack: SlackDouble, fault: str, caplog: pyt
     if fault == "refused":
         slack.stop()
     told = repr(channel) + str(channel)
-    try:
-        told += repr(channel.send(MESSAGE))
-        assert fault in ("none", "rate", "reset")
-    except DeliveryError as error:
-        assert fault in ("echo", "refused")
-        told += str(error) + repr(error) + _whole_traceback(error)
+    told += repr(channel.deliver(parcel())) if fault == "none" else all_told(failure_of(channel, parcel()))
     told += "".join(record.getMessage() + repr(vars(record)) for record in caplog.records) + caplog.text
     for secret in (*SECRET_PARTS, "q9z"):
         assert secret not in told
@@ -158,15 +184,15 @@ def test_an_unusable_address_is_refused_without_being_shown(url: str) -> None:
 
 
 def test_the_console_prints_the_text(capsys: pytest.CaptureFixture[str]) -> None:
-    message = digest_message(digest_of(morning()))
-    receipt = ConsoleChannel().send(message)
-    assert capsys.readouterr().out == message.text + "\n\n"
-    assert receipt.channel == "console"
+    channel = ConsoleChannel()
+    assert channel.deliver(parcel()) == {"printed": True}
+    assert capsys.readouterr().out == MESSAGE.text + "\n\n"
+    assert (channel.name, channel.edits) == ("console", False)
 
 
 def test_a_terminal_of_few_characters_still_prints(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
-    ConsoleChannel().send(Message("x", "7 · für 客服"))
+    ConsoleChannel().deliver(parcel(message=Message("x", "7 · für 客服")))
     terminal.flush()
     assert terminal.buffer.getvalue() == b"7 ? f?r ??\n\n"

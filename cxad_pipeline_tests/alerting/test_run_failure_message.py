@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slack_double import SECRET_PATH, SlackDouble, assert_within_slack_limits
+from told_incidents import assert_slack_takes
 
-from cxad_pipeline.alerting import FailedStep, Message, RunFailure, SlackWebhookChannel, run_failure_message
+from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.alerting.redaction import redact
+from cxad_pipeline.alerting.run_failure import FailedStep, RunFailure, run_failure_message, run_failure_notice
 
 TRACEBACK = """\
 Traceback (most recent call last):
@@ -19,7 +22,7 @@ cxad_pipeline.registry.ModelNotTrained: no champion yet: run `cxad train`
 
 
 def everything(message: Message) -> str:
-    return message.headline + message.text + str(message.blocks)
+    return message.headline + message.text + str(message.blocks) + message.html
 
 
 def test_the_text_of_a_failed_run() -> None:
@@ -90,18 +93,31 @@ def test_named_secrets_are_hidden_in_every_field() -> None:
 def test_odd_failures_keep_to_slacks_limits(job: str, steps: list[tuple[str, str]]) -> None:
     failed = tuple(FailedStep(step, error) for step, error in steps)
     message = run_failure_message(RunFailure(job, job, failed, link="http://h/<!here>|x", error=job))
-    assert_within_slack_limits(list(message.blocks))
+    assert_slack_takes(list(message.blocks))
     assert "<!" not in str(message.blocks)
     assert len(message.text.split("\n")) <= 9
 
 
 def test_a_name_that_grows_by_escaping_still_fits_the_header() -> None:
     blocks = list(run_failure_message(RunFailure("&" * 200, "1")).blocks)
-    assert_within_slack_limits(blocks)
+    assert_slack_takes(blocks)
     assert blocks[0]["text"]["text"].startswith("Run of &amp;&amp;")
 
 
-def test_it_goes_through_the_same_channel(slack: SlackDouble) -> None:
-    failure = RunFailure("j", "1", (FailedStep("s", f"POST {slack.url} failed"),))
-    SlackWebhookChannel(slack.url).send(run_failure_message(failure, secrets=[slack.url]))
-    assert SECRET_PATH not in str(slack.bodies)
+def test_it_goes_through_the_outbox_once_for_each_run() -> None:
+    now = dt.datetime(2026, 10, 13, 13, tzinfo=dt.UTC)
+    failure = RunFailure("j", "4f1c", (FailedStep("s", "it said s3cret"),))
+    notice = run_failure_notice(failure, now=now, secrets=["s3cret"])
+    assert (notice.key, notice.kind, notice.topic, notice.due_at) == ("run:4f1c", "run_failure", "run:4f1c", now)
+    assert Message.from_dict(notice.content).headline == "Run of j failed: 1 step"
+    assert "s3cret" not in str(notice.content)
+    assert run_failure_notice(failure, now=now, secrets=["s3cret"]) == notice
+
+
+def test_the_mail_tells_the_same_and_no_more() -> None:
+    steps = (FailedStep("ensemble_scores", "<script>alert(1)</script>"),)
+    html = run_failure_message(RunFailure("train", "4f1c", steps, link="http://127.0.0.1:3000/runs/4f1c")).html
+    for said in ("Run of train failed: 1 step", "Run 4f1c", "ensemble_scores", "&lt;script&gt;"):
+        assert said in html
+    assert '<a href="http://127.0.0.1:3000/runs/4f1c"' in html
+    assert "<script" not in html

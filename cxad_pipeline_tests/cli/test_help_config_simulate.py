@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 
+import click
 import dagster as dg
 import pytest
 import yaml
@@ -22,7 +23,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> CommandWorld:
 
 
 def test_the_commands_are_those_that_were_promised(folder: CommandWorld) -> None:
-    assert COMMANDS == ["config", "evaluate", "key", "score", "serve", "simulate", "train", "up", "workflow"]
+    assert COMMANDS == [
+        "alerts", "backtest", "calibrate", "config", "evaluate", "feedback", "incident", "incidents", "key",
+        "precision", "score", "serve", "silence", "silences", "simulate", "train", "up", "workflow",
+    ]  # fmt: skip
     listed = folder.run("-h").stdout
     for name in COMMANDS:
         (line,) = [line for line in listed.splitlines() if re.match(rf"  {name} +\S", line)]
@@ -35,9 +39,13 @@ def test_help_explains_every_option_and_the_exit_codes(folder: CommandWorld, com
     assert done.returncode == 0
     options, _, codes = done.stdout.partition("Exit codes:")
     assert re.findall(r"^  (\d+) ", codes, re.MULTILINE) == ["0", "1", "2", "3", "130"]
-    for parameter in main.commands[command].params:
-        assert f"--{parameter.name.replace('_', '-')}" in options or parameter.name in ("source",)
-    undocumented = [p.name for p in main.commands[command].params if not getattr(p, "help", None)]
+    arguments = [p for p in main.commands[command].params if isinstance(p, click.Argument)]
+    for argument in arguments:
+        assert len(re.findall(rf"\b{argument.metavar}\b", options)) >= 2, "in the usage and in the text"
+    others = [p for p in main.commands[command].params if p not in arguments]
+    for parameter in others:
+        assert f"--{parameter.name.replace('_', '-')}" in options or parameter.name in ("source", "every")
+    undocumented = [p.name for p in others if not getattr(p, "help", None)]
     assert undocumented == []
 
 

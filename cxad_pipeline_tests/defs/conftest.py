@@ -33,4 +33,4 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def definitions(settings: Settings, channel: RecordingChannel) -> dg.Definitions:
-    return build_definitions(settings, alert_channel=channel)
+    return build_definitions(settings, channels=[channel])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
-from cxad_pipeline.alerting import Message, Receipt
+from cxad_pipeline.alerting.channels import Parcel
+from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.interactions.simulation import SimulationConfig, write_simulation
 from cxad_pipeline.settings import Settings, load_settings
 
@@ -16,20 +18,21 @@ START = dt.datetime(2026, 10, 5, tzinfo=dt.UTC)
 class RecordingChannel:
     """A channel that keeps what it was given."""
 
-    name = "recording"
+    name, edits = "recording", False
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
-    def send(self, message: Message) -> Receipt:
-        self.sent.append(message)
-        return Receipt(self.name, dt.datetime.now(dt.UTC), "ok")
+    def deliver(self, parcel: Parcel) -> dict[str, Any]:
+        self.sent.append(parcel.message)
+        return {"number": len(self.sent)}
 
 
 def make_settings(folder: Path, **overrides: object) -> Settings:
     sections: dict[str, object] = {
         "paths": {name: str(folder / name) for name in ("training", "inference", "storage", "processed")},
         "mlflow": {"tracking_uri": f"sqlite:///{folder}/mlflow.db", "artifacts": str(folder / "artifacts")},
+        "store": {"url": f"sqlite:///{folder}/store.db"},
         "landing": {"settle_seconds": 0},
         "models": {"iforest": {"params": {"n_estimators": 25}}, "rcf": {"params": {"n_estimators": 20}}},
     }

@@ -16,13 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 from landing_world import START, RecordingChannel, land, make_settings
 
-from cxad_pipeline.alerting import DeliveryError, Message, Receipt
+from cxad_pipeline.alerting.channels import DeliveryError, Parcel
+from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.definitions import build_definitions
 from cxad_pipeline.detection.output import output_columns
 from cxad_pipeline.interactions.schema import COLUMNS
 from cxad_pipeline.registry import versions
 from cxad_pipeline.registry.tracking import mlflow_client
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.anomalies import AnomalyFilter, find_anomalies
+from cxad_pipeline.store.database import open_store
+from cxad_pipeline.store.outbox import Notice, queue, revive
 
 WINDOWS = [f"{START + dt.timedelta(hours=6 * n):%Y-%m-%d-%H%M}" for n in range(8)]
 BAD_ROW = "bad-1,2026-10-05T07:00:00Z,9,50,0,100,0,0,voice,en,billing"
@@ -66,7 +70,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home.mkdir()
     channel = RecordingChannel()
     with dg.instance_for_test(temp_dir=str(home)) as instance:
-        definitions = build_definitions(settings, alert_channel=channel)
+        definitions = build_definitions(settings, channels=[channel])
         made = World(settings, definitions, instance, channel, None, None)
         made.training = made.run("training_job")
         made.scoring = made.run("scoring_job", WINDOWS[0], WINDOWS[-1])
@@ -171,22 +175,66 @@ def test_an_unknown_model_to_export_is_refused_in_one_line(world):
     assert _failures(result) == {"anomaly_export": "unknown model 'lof'; allowed: ensemble, iforest, rcf"}
 
 
-def test_each_window_with_rows_is_told_once_with_its_own_figures(world):
-    told = {message.headline for message in world.channel.sent}
-    assert len(world.channel.sent) == len(told) == len(WINDOWS)
-    first = world.metadata("ensemble_scores", WINDOWS[0])
-    assert any(f"{first['anomalies']} of {first['dagster/row_count']} interactions" in headline for headline in told)
-    assert world.metadata("alert_notifications", WINDOWS[0])["delivery"] in ("sent", "skipped")
+def test_windows_without_an_incident_are_told_together_in_one_digest(world):
+    (digest,) = world.channel.sent
+    windows = [world.metadata("ensemble_scores", window) for window in WINDOWS]
+    contacts, anomalies = (sum(w[name] for w in windows) for name in ("dagster/row_count", "anomalies"))
+    assert f"{contacts} contacts scored, {anomalies} of them anomalies" in digest.text
+    assert world.metadata("alert_notifications", WINDOWS[-1])["dead_letters"] == 0
+
+
+def test_segments_are_counted_and_judged_and_the_promise_is_shown_beside_what_was_kept(world):
+    counted = [world.metadata("segment_statistics", window) for window in WINDOWS]
+    scored = [world.metadata("ensemble_scores", window) for window in WINDOWS]
+    assert [c["contacts"] for c in counted] == [s["dagster/row_count"] for s in scored]
+    assert [c["anomalies"] for c in counted] == [s["anomalies"] for s in scored]
+    judged = world.metadata("incidents", WINDOWS[-1])
+    assert judged["promised_per_week"] == 5
+    assert judged["achieved_last_week"] <= 5
+    assert judged["states"]["tested"] > 0
+    model = world.metadata("incident_model")
+    assert model["replayed_per_week"] <= model["promised_per_week"]
+    run = mlflow_client(world.settings).get_run(model["mlflow_run_id"])
+    assert run.data.metrics["threshold"] == pytest.approx(model["threshold"])
+
+
+def test_flagged_interactions_of_a_window_are_in_the_store_with_their_reasons(world):
+    store = open_store(world.settings)
+    with store.reading() as connection:
+        found, _ = find_anomalies(connection, AnomalyFilter(), limit=500)
+    store.close()
+    flagged = {
+        row["interaction_id"]: row
+        for window in WINDOWS
+        for row in world.stored("ensemble_scores", window).to_pylist()
+        if row["ensemble_anomaly"]
+    }
+    assert {anomaly["interaction_id"] for anomaly in found} == set(flagged)
+    for anomaly in found:
+        row = flagged[anomaly["interaction_id"]]
+        assert anomaly["source"] == "batch"
+        assert anomaly["severity"] == row["severity"]
+        assert anomaly["scores"]["rcf"] == row["rcf_score"]
+        assert "; ".join(reason["text"] for reason in anomaly["reasons"]) == row["top_reasons"]
+
+
+def test_the_backtest_lists_what_the_configuration_would_have_raised_and_tells_nobody(world):
+    told_before = len(world.channel.sent)
+    config = {"ops": {"incident_backtest": {"config": {"days": 7}}}}
+    assert world.run("backtest_job", run_config=config).success
+    shown = world.metadata("incident_backtest")
+    assert shown["replayed_per_week"] == pytest.approx(shown["number"])
+    assert "data:image/png;base64" in shown["picture"]
+    assert len(world.channel.sent) == told_before
 
 
 def test_a_window_without_rows_shows_as_no_data_and_not_as_zero_anomalies(world):
     empty = "2026-09-20-0000"
-    told_before = len(world.channel.sent)
     assert world.run("scoring_job", empty).success
     assert world.metadata("raw_interactions", empty)["status"] == "no data"
     assert world.metadata("ensemble_scores", empty)["status"] == "no data"
     assert world.metadata("anomaly_export", empty)["file"] == "no data"
-    assert world.channel.sent[told_before].headline.startswith("No interactions landed")
+    assert world.metadata("segment_statistics", empty)["contacts"] == 0
     assert not Path(world.settings.paths.processed, "anomalies_ensemble_20260920T000000Z.csv").exists()
 
 
@@ -269,31 +317,45 @@ def test_a_row_that_breaks_the_contract_after_landing_blocks_what_follows(world,
 class FailingChannel:
     """A channel whose service is down."""
 
-    name = "failing"
+    name, edits = "recording", False
 
-    def send(self, _message: Message) -> Receipt:
-        raise DeliveryError("failing: the service answered 503")
+    def deliver(self, _parcel: Parcel) -> dict[str, object]:
+        raise DeliveryError("the service has no such channel any more", permanent=True)
 
 
-def test_a_channel_that_fails_fails_the_alert_alone_and_the_next_run_tells(world):
+def test_a_channel_that_fails_fails_no_run_and_leaves_a_dead_letter_that_can_be_revived(world):
     window = "2026-09-21-0000"
+    store = open_store(world.settings)
+    now = dt.datetime.now(dt.UTC)
+    with store.writing() as connection:
+        queue(
+            connection,
+            Notice("run:1", "run_failure", "run:1", Message("a run failed", "a run failed").to_dict(), now),
+            ["recording"],
+        )
     working = world.definitions
-    world.definitions = build_definitions(world.settings, alert_channel=FailingChannel())
+    world.definitions = build_definitions(world.settings, channels=[FailingChannel()])
     try:
-        result = world.run("scoring_job", window, raise_on_error=False)
+        result = world.run("scoring_job", window)
     finally:
         world.definitions = working
-    assert set(_failures(result)) == {"alert_notifications"}
-    assert world.metadata("anomaly_export", window)["file"] == "no data"
+    assert result.success
+    (check,) = (c for c in result.get_asset_check_evaluations() if c.check_name == "dead_letters")
+    assert not check.passed
+    assert "no such channel any more" in str(check.metadata["dead_letters"].value)
     told_before = len(world.channel.sent)
+    with store.writing() as connection:
+        assert revive(connection, None) == 1
+    store.close()
     assert world.run("scoring_job", window).success
-    assert len(world.channel.sent) == told_before + 1
+    assert [message.headline for message in world.channel.sent[told_before:]] == ["a run failed"]
+    assert world.metadata("alert_notifications", window)["dead_letters"] == 0
 
 
 def test_scoring_before_any_training_says_so_in_one_line(tmp_path):
     settings = make_settings(tmp_path)
     land(settings, "calls.csv", start=START, rows=50)
-    definitions = build_definitions(settings, alert_channel=RecordingChannel())
+    definitions = build_definitions(settings, channels=[RecordingChannel()])
     tags = {f"dagster/asset_partition_range_{end}": WINDOWS[0] for end in ("start", "end")}
     result = definitions.resolve_job_def("scoring_job").execute_in_process(raise_on_error=False, tags=tags)
     failures = _failures(result)
@@ -305,7 +367,7 @@ def test_scoring_before_any_training_says_so_in_one_line(tmp_path):
 def test_too_few_training_rows_are_refused_with_what_to_do(tmp_path):
     settings = make_settings(tmp_path)
     land(settings, "train.csv", start=START, rows=50, folder="training")
-    definitions = build_definitions(settings, alert_channel=RecordingChannel())
+    definitions = build_definitions(settings, channels=[RecordingChannel()])
     result = definitions.resolve_job_def("training_job").execute_in_process(raise_on_error=False)
     (message,) = _failures(result).values()
     assert message.startswith("50 training rows in ")

@@ -203,7 +203,8 @@ def test_the_runs_that_the_landing_sensor_asks_for_make_those_windows(definition
         event = instance.get_latest_materialization_event(dg.AssetKey("ensemble_scores"))
         assert event.asset_materialization.partition == "2026-10-05-0000"
         assert event.asset_materialization.metadata["dagster/row_count"].value == len(moments)
-    assert len(channel.sent) == 1, "scoring a window again does not tell it again"
+    told = [message.headline for message in channel.sent]
+    assert len(told) == len(set(told)) <= 1, "scoring a window again does not tell it again"
 
 
 def test_a_new_training_file_asks_for_a_training_and_the_same_one_does_not(definitions, instance, settings):
@@ -241,9 +242,10 @@ def test_a_failed_run_is_told_in_one_line_each_step(definitions, instance, setti
     assert not result.success
     failure = next(event for event in result.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE)
     context = dg.build_run_status_sensor_context(
-        "run_failure_sensor", failure, instance, result.dagster_run, resources={"alert_channel": channel}
+        "run_failure_sensor", failure, instance, result.dagster_run
     ).for_run_failure()
-    definitions.resolve_sensor_def("run_failure_sensor")(context)
+    for _ in range(2):  # an event that comes twice is told once
+        definitions.resolve_sensor_def("run_failure_sensor")(context)
     assert len(channel.sent) == 1
     assert "train one first" in channel.sent[0].text
     assert "ensemble_scores" in channel.sent[0].text

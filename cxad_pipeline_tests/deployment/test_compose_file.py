@@ -15,7 +15,7 @@ from compose_project import copies, dockerfile, env_file, image_environment, ser
 from cxad_pipeline.settings import load_settings
 
 _SECRETS = {"POSTGRES_PASSWORD": "pw-1", "AWS_ACCESS_KEY_ID": "key-1", "AWS_SECRET_ACCESS_KEY": "secret-1"}
-_SECRET_NAME = re.compile("PASSWORD|SECRET|ACCESS_KEY|TOKEN|WEBHOOK")
+_SECRET_NAME = re.compile("PASSWORD|SECRET|ACCESS_KEY|TOKEN|WEBHOOK|APPRISE")
 _DOCKERFILES = ("docker/Dockerfile", "docker/serving.Dockerfile")
 _PINNED = re.compile(r":[^:/]*\d[^:/]*$")
 
@@ -51,7 +51,7 @@ def test_env_example_names_exactly_the_variables_of_the_compose_file_and_explain
 def test_secrets_are_required_and_have_no_value_in_any_committed_file(root: Path, text: str) -> None:
     rules, values = variables(text), env_file(root / ".env.example")
     secrets = {name for name in rules if _SECRET_NAME.search(name)}
-    assert secrets == {*_SECRETS, "SLACK_WEBHOOK_URL"}
+    assert secrets == {*_SECRETS, "SLACK_WEBHOOK_URL", "SLACK_BOT_TOKEN", "SMTP_PASSWORD", "APPRISE_URLS"}
     assert {name for name, rule in rules.items() if rule == ":?"} == set(_SECRETS)
     assert {values[name] for name in secrets} == {""}
     for name, service in yaml.safe_load(text)["services"].items():
@@ -184,7 +184,7 @@ def test_compose_gives_the_settings_their_bucket_links_and_switches(
             monkeypatch.setenv(name, value)
     settings = load_settings()
     assert settings.paths.storage == "s3://other/storage"
-    assert settings.alerts.links["Dagster"] == "https://dagster.example.org/assets/ensemble_scores?partition={window}"
+    assert settings.alerts.links["Dagster"] == "https://dagster.example.org/assets/incidents?partition={window}"
     assert settings.alerts.run_link == "https://dagster.example.org/runs/{run_id}"
     assert (settings.schedule.enabled, settings.schedule.batch_score_cron) == (False, "0 * * * *")
     assert settings.alerts.enabled is False

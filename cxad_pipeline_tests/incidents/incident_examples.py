@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from cxad_pipeline.incidents import MetricRule, Monitor, Rollups, SegmentTree, Tails, Windows, leaves_of
+from cxad_pipeline.incidents import Contacts, MetricRule, Monitor, Rollups, SegmentTree, Tails, Windows, leaves_of
 
 METRICS = (MetricRule("aht", "high", True), MetricRule("csat", "low"))
 MONDAY = 1_788_739_200  # 7 September 2026, 00:00 UTC
@@ -78,6 +78,13 @@ class Centre:
         return Rollups.of_contacts(
             self.tree, self.metrics, tails, self.windows, self.moments, self.leaf, self.columns, self.complaints
         )
+
+    def contacts(self, start: int = 0, stop: int = 2_000) -> Contacts:
+        """The contacts of windows `start` to `stop`."""
+        every = Contacts(
+            ("queue", "channel"), self.leaves, self.leaf, self.moments, dict(self.columns), self.complaints
+        )
+        return every.chosen(self.inside(start, stop))
 
     def monitor(self) -> Monitor:
         """Fitted to the first two weeks."""

@@ -7,7 +7,7 @@ import pytest
 from incident_examples import MONDAY
 
 from cxad_pipeline.incidents import SegmentTree, Windows
-from cxad_pipeline.incidents.baselines import mean_baseline, rate_baseline
+from cxad_pipeline.incidents.baselines import mean_baseline, rate_baseline, stages
 from cxad_pipeline.incidents.cusum import MOST, MOST_OF_ONE, cusum
 from cxad_pipeline.incidents.evidence import exceedance_evidence
 from cxad_pipeline.incidents.profiles import Expectation, Folds, MeanProfile, RateProfile
@@ -100,3 +100,54 @@ def test_two_contacts_beyond_a_threshold_are_not_enough_to_call_however_rare_the
     evidence = exceedance_evidence("aht", "far tail", np.ones((1, 2), dtype=bool), k, n, rare, profile)
     assert evidence.large.tolist() == [[False, True]]
     assert (evidence.statistic > 2).all()
+
+
+def leaves_of_two_dimensions() -> tuple[SegmentTree, np.ndarray, list[list[int]]]:
+    """Two queues and two channels; how much each leaf has of its own; leaf and parents of those that have nothing."""
+    names = ("queue", "channel")
+    tree = SegmentTree.of(names, [(queue, channel) for queue in "abc" for channel in "xy"])
+    weights = np.where(tree.level[:, None] == 2, 0.0, 1e6) * np.ones((len(tree), SLOTS))
+    return tree, weights, [[s, *tree.parents[s]] for s in np.flatnonzero(tree.level == 2).tolist()]
+
+
+def test_a_leaf_without_history_is_all_contacts_plus_what_each_of_its_values_adds() -> None:
+    tree, weights, places = leaves_of_two_dimensions()
+    level = np.array([5.0, 4.0, 5.5, 6.0, 4.5, 5.75, *np.zeros(6)])
+    of_day = np.cos(np.arange(SLOTS) / 24 * 2 * np.pi)
+    mean = level[:, None] + np.linspace(0.1, 0.5, len(tree))[:, None] * of_day
+    baseline = mean_baseline(tree, 24, weights, weights * mean)
+    for leaf, queue, channel in places:
+        np.testing.assert_allclose(
+            baseline.value[leaf], mean[queue] + mean[channel] - mean[0], atol=1e-2, err_msg=str(tree.keys[leaf])
+        )
+        assert abs(baseline.value[leaf] - mean[queue]).max() > 0.2
+        assert (baseline.variance[leaf] >= np.maximum(baseline.variance[queue], baseline.variance[channel])).all()
+    # Its own history is what counts where there is some.
+    weights[places[0][0]], mean[places[0][0]] = 1e6, 9.0
+    assert mean_baseline(tree, 24, weights, weights * mean).value[places[0][0]].mean() == pytest.approx(9.0, abs=0.05)
+
+
+def test_a_rate_without_history_is_that_of_all_contacts_times_the_factor_of_each_value() -> None:
+    tree, exposure, places = leaves_of_two_dimensions()
+    rate = np.array([0.1, 0.05, 0.2, 0.08, 0.15, 0.06, *np.zeros(6)])
+    baseline = rate_baseline(tree, 24, exposure, exposure * rate[:, None])
+    for leaf, queue, channel in places:
+        np.testing.assert_allclose(baseline.value[leaf], rate[queue] * rate[channel] / rate[0], rtol=1e-2)
+
+
+@pytest.mark.parametrize("per_day", [1, 2, 3, 4, 6, 12, 24, 96])
+def test_stages_pool_as_the_matrices_of_their_weights_do(per_day: int) -> None:
+    slots = 7 * per_day
+    hour, day = np.arange(slots) % per_day, np.arange(slots) // per_day
+    apart = np.abs(hour[:, None] - hour)
+    apart = np.minimum(apart, per_day - apart)
+    reach = max(4 * per_day // 24, 1)
+    weights = [np.ones((slots, slots))]
+    if per_day > 1:
+        weights += [np.maximum(1 - apart / reach, 0.0), apart == 0]
+    weights.append(day[:, None] == day)
+    if per_day > 1:
+        weights.append(np.eye(slots))
+    cells = np.random.default_rng(per_day).normal(size=(3, slots))
+    for pooled, matrix in zip(stages(per_day), weights, strict=True):
+        np.testing.assert_allclose(pooled(cells), cells @ matrix, atol=1e-9)

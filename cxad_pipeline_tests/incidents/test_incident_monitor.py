@@ -134,7 +134,7 @@ def test_a_gap_in_the_history_is_not_learned_as_silence(centre: Centre, monitor:
     other = gap.monitor()
     assert other.weeks == pytest.approx(12 / 7, abs=0.05)
     np.testing.assert_allclose(
-        other.volume.baseline.value[0].mean(), monitor.volume.baseline.value[0].mean(), rtol=0.05
+        other.profiles.volume.baseline.value[0].mean(), monitor.profiles.volume.baseline.value[0].mean(), rtol=0.05
     )
 
 

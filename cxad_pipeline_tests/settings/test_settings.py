@@ -435,6 +435,11 @@ def test_a_secret_is_never_shown(load: Load, monkeypatch: pytest.MonkeyPatch) ->
         ("CXAD_ALERTS__SLACK_WEBHOOK_URL", f"[{WEBHOOK}"),
         ("CXAD_ALERTS__SLACK_WEBHOOK_URL", f'["{WEBHOOK}"]'),
         ("SLACK_WEBHOOK_URL", f'{{"{WEBHOOK}": 1}}'),
+        ("SLACK_BOT_TOKEN", '["topsecret"]'),
+        ("APPRISE_URLS", '{"pagerduty://topsecret@key": 1}'),
+        ("CXAD_ALERTS__SLACK", '{"token": ["topsecret"]}'),
+        ("CXAD_ALERTS__EMAIL", '{"password": "topsecret", "x": 1}'),
+        ("CXAD_ALERTS__EMAIL__PASSWORD", '["topsecret"'),
     ],
 )
 def test_no_error_quotes_a_secret(load: Load, monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
@@ -454,6 +459,46 @@ def test_a_secret_is_refused_in_the_file_and_not_quoted(load: Load, config: Path
         f"{config}: alerts.slack_webhook_url is a secret; set it by the environment variable SLACK_WEBHOOK_URL"
     )
     assert load("alerts: {slack_webhook_url: null}").alerts.slack_webhook_url is None
+    for key, variable in (
+        ("slack: {token: topsecret}", "SLACK_BOT_TOKEN"),
+        ("email: {password: topsecret}", "CXAD_ALERTS__EMAIL__PASSWORD"),
+        ("apprise_urls: topsecret", "APPRISE_URLS"),
+    ):
+        message = refusal(load, f"alerts: {{{key}}}")
+        assert message.endswith(f"is a secret; set it by the environment variable {variable}")
+        assert "topsecret" not in message
+
+
+def test_the_short_name_of_a_secret_gives_way_to_the_long_one(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-short")
+    token = load("alerts: {slack: {channel: C1}}").alerts.slack.token
+    assert token is not None
+    assert token.get_secret_value() == "xoxb-short"
+    for variable, text in (
+        ("CXAD_ALERTS__SLACK__TOKEN", "xoxb-long"),
+        ("CXAD_ALERTS__SLACK", '{"token": "xoxb-long"}'),
+    ):
+        monkeypatch.setenv(variable, text)
+        token = load("alerts: {slack: {channel: C1}}").alerts.slack.token
+        assert token is not None
+        assert token.get_secret_value() == "xoxb-long"
+        monkeypatch.delenv(variable)
+
+
+def test_e_mail_needs_a_sender_and_sends_no_password_in_the_clear(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "sender is not set" in refusal(load, "alerts: {email: {to: [desk@example.org]}}")
+    monkeypatch.setenv("CXAD_ALERTS__EMAIL__PASSWORD", "topsecret")
+    assert "in the clear" in refusal(load, "alerts: {email: {user: cxad, security: none}}")
+    assert "pattern" in refusal(load, 'alerts: {email: {to: ["desk@example.org, other@example.org"], sender: a@b.c}}')
+
+
+def test_incident_windows_must_fit_into_the_scoring_windows(load: Load) -> None:
+    message = refusal(load, 'schedule: {batch_score_cron: "30 */6 * * *"}')
+    assert "incidents.window_minutes: 60 minutes do not fit" in message
+    assert "one ends at 00:30 UTC" in message
+    load('{schedule: {batch_score_cron: "30 */6 * * *"}, incidents: {window_minutes: 30}}')
+    load('{schedule: {batch_score_cron: "30 */6 * * *"}, incidents: {enabled: false}}')
+    assert "do not divide a day" in refusal(load, "incidents: {window_minutes: 50}")
 
 
 # Values

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -23,6 +24,8 @@ from sqlalchemy import inspect, text
 import cxad_pipeline.store.migrations
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.settings.serving import StoreSettings
+from cxad_pipeline.store.anomalies import AnomalyFilter, find_anomalies
+from cxad_pipeline.store.columns import digest
 from cxad_pipeline.store.database import (
     SCHEMA_VERSION,
     VERSION_TABLE,
@@ -30,14 +33,30 @@ from cxad_pipeline.store.database import (
     Store,
     StoreAwayError,
     StoreError,
+    _engine,
+    _immediate,
+    _url,
     open_store,
     store_opener,
 )
+from cxad_pipeline.store.feedback import add_feedback
 from cxad_pipeline.store.tables import metadata
 
 pytest_plugins = ["store_databases"]
 
-TABLES = {"anomalies", "feedback", VERSION_TABLE}
+OLD: dict[str, dict[str, None]] = {"anomalies": {}, "feedback": {"until": None}}
+"""Tables of the first release, and the columns that they have got since."""
+OLD_ANOMALY = f"""
+INSERT INTO anomalies (interaction_digest, interaction_id, timestamp, scored_at, model, model_version, source, severity,
+    channel, scores, is_anomaly, reasons, interaction)
+VALUES ('{digest("I-1")}', 'I-1', '2026-03-02 09:00:00.000001', '2026-03-02 09:30:00.000000', 'both', 'v3', 'api', 71.2,
+    'voice', '{{}}', '{{}}', '[]', '{{}}')
+"""
+OLD_FEEDBACK = f"""
+INSERT INTO feedback (interaction_digest, interaction_id, verdict, "by", at, note)
+VALUES ('{digest("I-1")}', 'I-1', 'expected', 'ann', '2026-03-02 10:00:00.000005', 'n')
+"""
+TABLES = {*metadata.tables, VERSION_TABLE}
 OPEN = """
 import sys
 from cxad_pipeline.settings import load_settings
@@ -67,6 +86,31 @@ def test_the_schema_version_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_VERSION]
 
 
+def test_a_database_of_the_first_release_is_brought_up_to_date_with_all_its_rows(
+    store_url: str, settings: Settings
+) -> None:
+    old = _engine(_url(store_url))
+    with _immediate(old).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(cxad_pipeline.store.migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        assert set(inspect(connection).get_table_names()) == {"anomalies", "feedback", VERSION_TABLE}
+        connection.execute(text(OLD_ANOMALY))
+        connection.execute(text(OLD_FEEDBACK))
+        before = {name: connection.execute(text(f"SELECT * FROM {name}")).mappings().one() for name in OLD}
+    old.dispose()
+    store = open_store(settings)
+    with store.reading() as connection:
+        after = {name: connection.execute(text(f"SELECT * FROM {name}")).mappings().one() for name in OLD}
+        (found,), _ = find_anomalies(connection, AnomalyFilter(), limit=9)
+    assert {name: {**before[name], **more} for name, more in OLD.items()} == after
+    assert found["verdict"] == {"verdict": "expected", "by": "ann", "at": "2026-03-02T10:00:00.000005Z", "note": "n"}
+    with store.writing() as connection:
+        assert add_feedback(connection, "I-1", "confirmed", by="bob") is not None
+    store.close()
+
+
 def test_opening_again_changes_nothing(store: Store, settings: Settings) -> None:
     def state() -> list[object]:
         with store.reading() as connection:
@@ -83,9 +127,9 @@ def test_opening_a_database_of_the_newest_form_imports_no_migrations(store: Stor
 
 
 def test_processes_that_open_an_empty_database_at_once_all_succeed(store_url: str, settings: Settings) -> None:
-    command = [sys.executable, "-c", OPEN, *_arguments(settings)]
+    arguments = [sys.executable, "-c", OPEN, *_arguments(settings)]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    processes = [subprocess.Popen(command, **pipes, text=True) for _ in range(5)]
+    processes = [subprocess.Popen(arguments, **pipes, text=True) for _ in range(5)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -1,0 +1,278 @@
+"""What is said of an incident: as plain text, for Slack and as an HTML e-mail, the same in all three.
+
+Belongs here: which lines a message about an incident has. Does not belong here: the sentences on what is wrong
+(`incidents.incident_words`), whether and when it is told (`notices`), layout (`block_kit`, `mail_html`).
+
+Nothing personal: segments, counts, values of metrics and the ids of interactions, which only those can look up who may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from cxad_pipeline.alerting import mail_html
+from cxad_pipeline.alerting.block_kit import code, context, header, links_section, plain_section, section
+from cxad_pipeline.alerting.message import Block, Message
+from cxad_pipeline.alerting.notices import NoticeKind
+from cxad_pipeline.alerting.wording import (
+    LABEL,
+    address,
+    aligned,
+    length_in_words,
+    moment_in_words,
+    number,
+    one_line,
+    span_in_words,
+)
+from cxad_pipeline.incidents.incident import Example, Incident
+from cxad_pipeline.incidents.incident_words import cause_words, reason_words, segment_words, what
+from cxad_pipeline.interactions.schema import InteractionSchema
+
+REASONS, EXAMPLES = 3, 3
+"""Most of each that are told."""
+
+# Longest foreign texts, in characters.
+SEGMENT, ID, SENTENCE = 60, 64, 240
+
+_MEANS = ("shift", "drift", "slow drift")
+
+
+@dataclass(frozen=True)
+class MessageContext:
+    """What a message needs to know beside the incident.
+
+    Attributes
+    ----------
+    schema
+        Words and units of the metrics.
+    zone
+        Times are told on its clock, with its name.
+    links
+        Label to address, with all placeholders filled.
+    budget_used, budget_per_week
+        Incidents of the last seven days, and how many a week are promised at most.
+    told_severity
+        Severity that people were last told of this incident; None where they were told nothing.
+    """
+
+    schema: InteractionSchema
+    zone: ZoneInfo
+    links: Mapping[str, str] = field(default_factory=dict)
+    budget_used: int = 0
+    budget_per_week: float = 0.0
+    told_severity: float | None = None
+
+    def unit(self, name: str) -> str:
+        """Unit of a column, empty where it has none."""
+        return self.schema[name].unit if name in self.schema else ""
+
+    @property
+    def budget_words(self) -> str:
+        """The promise and how much of it is used: "2 of 5 incidents this week"."""
+        return f"{self.budget_used:,} of {self.budget_per_week:g} incidents this week"
+
+
+def incident_message(incident: Incident, kind: NoticeKind, *, context: MessageContext) -> Message:
+    """What is said of an incident.
+
+    Parameters
+    ----------
+    incident
+        As it is now.
+    kind
+        Which notice it is for: it decides how the first line begins, and the news. `edit` is the same as `opened`
+        without being news.
+    context
+        Words, zone, links, budget.
+
+    Returns
+    -------
+    Message
+        At most 16 lines of text; blocks within Slack's limits; a whole HTML document. Foreign texts are cut, on one
+        line and escaped for each of the three.
+    """
+    told = _Told(incident, kind, context)
+    return Message(told.headline, told.text(), told.blocks(), told.html(), told.news)
+
+
+def incident_line(incident: Incident, context: MessageContext) -> str:
+    """An incident in one line: severity, state, segment, what, since when."""
+    told = _Told(incident, "edit", context)
+    state = "" if incident.status == "open" else f" · {told.state_word.lower()}"
+    since = moment_in_words(incident.started_at, context.zone)
+    return f"{incident.severity:.0f} · {told.segment} · {told.what} · since {since}{state}"
+
+
+def example_words(example: Example, context: MessageContext, metric: str = "") -> str:
+    """Why an interaction stands out: its reasons, else its value of the incident's metric, else nothing."""
+    if example.reasons or example.value is None or not metric:
+        return one_line(example.reasons, SENTENCE)
+    value = f"{context.schema.words(metric)} {number(example.value)} {context.unit(metric)}"
+    return one_line(value, SENTENCE)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """One incident, on its way into words."""
+
+    incident: Incident
+    kind: NoticeKind
+    context: MessageContext
+
+    @property
+    def segment(self) -> str:
+        return one_line(segment_words(self.incident.segment), SEGMENT)
+
+    @property
+    def what(self) -> str:
+        return one_line(what(self.incident, self.context.schema.words, self.context.unit), SENTENCE)
+
+    @property
+    def state_word(self) -> str:
+        return {"open": "Open", "resolved": "Over", "merged": "Merged", "withdrawn": "Withdrawn"}[self.incident.status]
+
+    @property
+    def told_severity(self) -> float:
+        told = self.context.told_severity
+        return self.incident.alert_severity if told is None else told
+
+    @property
+    def is_worse(self) -> bool:
+        return round(self.incident.severity) > round(self.told_severity)
+
+    @property
+    def beginning(self) -> str:
+        """How the first line begins: what has become of the incident."""
+        if self.incident.status != "open":
+            return f"{self.state_word}: "
+        return {"update": "Worse: " if self.is_worse else "Open again: ", "repeat": "Still open: "}.get(self.kind, "")
+
+    @property
+    def headline(self) -> str:
+        severity = f"severity {self.incident.severity:.0f}"
+        first = f"{self.beginning}{severity if self.beginning else severity.capitalize()}"
+        return f"{first} · {self.segment} · {self.what}"
+
+    @property
+    def length(self) -> str:
+        return length_in_words(self.incident.ended_at - self.incident.started_at)
+
+    @property
+    def count(self) -> str:
+        """How many contacts it was in all."""
+        incident = self.incident
+        if incident.kind == "volume":
+            return f"{incident.affected:,} contacts, usually {number(incident.expected_affected)}"
+        return f"{incident.affected:,} of {incident.contacts:,} contacts, usually {number(incident.expected_affected)}"
+
+    @property
+    def news(self) -> str:
+        """What changed since people were told; empty for what is new in itself and for edits."""
+        if self.kind in ("opened", "edit"):
+            return ""
+        if self.incident.status == "withdrawn":
+            return "Withdrawn: after its contacts were scored again, nothing is left of it."
+        if self.incident.status == "merged":
+            return f"Taken in by incident {one_line(self.incident.merged_into or '?', ID)}, which tells how it goes on."
+        if self.incident.status == "resolved":
+            return f"Over after {self.length}; {self.count}; severity {self.incident.severity:.0f}."
+        if self.kind == "repeat":
+            return f"Still open after {self.length}; {self.count}; severity {self.incident.severity:.0f}."
+        if self.is_worse:
+            return f"Severity {self.told_severity:.0f} → {self.incident.severity:.0f}; {self.count}."
+        return f"Open again; {self.count}; severity {self.incident.severity:.0f}."
+
+    @property
+    def state(self) -> list[str]:
+        """Since when, until when, and the severity then and now where they differ."""
+        incident, zone = self.incident, self.context.zone
+        if incident.status == "open":
+            start, found = (moment_in_words(moment, zone) for moment in (incident.started_at, incident.opened_at))
+            lines = [f"Since {start} {zone.key}, {self.length} so far; found {found}"]
+        else:
+            lines = [f"{span_in_words(incident.started_at, incident.ended_at, zone)}, {self.length}"]
+        if incident.status == "merged":
+            lines.append(f"Taken in by incident {one_line(incident.merged_into or '?', ID)}")
+        if incident.status == "withdrawn":
+            lines.append("After its contacts were scored again, nothing is left of it")
+        if incident.kind in _MEANS:
+            lines.append(f"Affected: {self.count}")
+        if round(incident.severity) != round(incident.alert_severity):
+            lines.append(f"Severity {incident.alert_severity:.0f} when it was found, {incident.severity:.0f} now")
+        return lines
+
+    @property
+    def reasons(self) -> list[str]:
+        words, unit = self.context.schema.words, self.context.unit
+        found = self.incident.reasons[:REASONS]
+        return [one_line(reason_words(reason, words, unit), SENTENCE) for reason in found]
+
+    @property
+    def cause(self) -> list[str]:
+        """The root cause, where one was found."""
+        return [one_line(cause_words(cause, self.incident.kind), SENTENCE) for cause in self.incident.causes[:1]]
+
+    @property
+    def examples(self) -> list[tuple[str, str, str, str]]:
+        """Severity, start, id, why."""
+        return [
+            (
+                f"{example.severity:.0f}",
+                moment_in_words(example.timestamp, self.context.zone),
+                one_line(example.interaction_id, ID) or "?",
+                example_words(example, self.context, self.incident.metric),
+            )
+            for example in self.incident.examples[:EXAMPLES]
+        ]
+
+    @property
+    def facts(self) -> list[str]:
+        model = [f"model {one_line(self.incident.model_version, LABEL)}"] if self.incident.model_version else []
+        return [*model, self.context.budget_words, f"incident {one_line(self.incident.id, ID)}"]
+
+    def text(self) -> str:
+        lines = [self.headline, *filter(None, [self.news]), *self.state]
+        lines += [f"Why: {reason}" if place == 0 else f"     {reason}" for place, reason in enumerate(self.reasons)]
+        lines += [f"Mostly in {cause}" for cause in self.cause]
+        if self.examples:
+            lines.append(f"Examples (severity, start in {self.context.zone.key}, interaction)")
+            places = aligned([row[:3] for row in self.examples], right=(0,))
+            for place, row in zip(places, self.examples, strict=True):
+                lines.append(f"  {place}  {row[3]}".rstrip())
+        lines.append(" · ".join(self.facts))
+        links = self.context.links
+        if links:
+            lines.append(" · ".join(f"{one_line(name, LABEL)}: {address(url)}" for name, url in links.items()))
+        return "\n".join(lines)
+
+    def blocks(self) -> list[Block]:
+        blocks = [header(self.headline), *(plain_section(text) for text in [self.news] if text), context(*self.state)]
+        if self.reasons:
+            blocks.append(plain_section("Why", *(f"• {reason}" for reason in self.reasons)))
+        blocks += [plain_section(f"Mostly in {cause}") for cause in self.cause]
+        if self.examples:
+            blocks.append(context(f"Examples: severity, interaction, start in {self.context.zone.key}"))
+        for severity, start, name, why in self.examples:
+            blocks.append(section(f"*{severity}* · {code(name, ID)} · {start}"))
+            blocks += [context(why)] if why else []
+        blocks.append(context(" · ".join(self.facts)))
+        if self.context.links:
+            blocks.append(links_section(self.context.links))
+        return blocks
+
+    def html(self) -> str:
+        parts = [mail_html.paragraph(text) for text in [self.news] if text]
+        parts += [mail_html.paragraph(line) for line in self.state]
+        if self.reasons:
+            parts.append(mail_html.table("Why", [(reason,) for reason in self.reasons]))
+        if self.cause:
+            parts.append(mail_html.table("Mostly in", [(cause,) for cause in self.cause]))
+        if self.examples:
+            names = ("Severity", f"Start, {self.context.zone.key}", "Interaction", "Why")
+            parts.append(mail_html.table("Examples", self.examples, names=names))
+        parts.append(mail_html.links_line(self.context.links) if self.context.links else "")
+        parts.append(mail_html.paragraph(" · ".join(self.facts), quiet=True))
+        accent = "#c4314b" if self.incident.status == "open" else "#7a7a7a"
+        return mail_html.page(self.headline, [part for part in parts if part], accent=accent)

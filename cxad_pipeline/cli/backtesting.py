@@ -1,0 +1,73 @@
+"""Calibration and backtest from a terminal, in words.
+
+Belongs here: running them, rows of the summary, the picture. Does not belong here: arguments (`commands`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import dagster as dg
+
+from cxad_pipeline.cli.instance import Materialized, run_job
+from cxad_pipeline.files import Folder
+from cxad_pipeline.incidents.incident import Incident
+from cxad_pipeline.incidents.incident_words import segment_words, what
+from cxad_pipeline.interactions.deployment_schema import schema_of
+from cxad_pipeline.operations.backtest import Backtest, backtest, drawn
+from cxad_pipeline.settings import Settings
+
+PICTURE = "incident_backtest.png"
+
+
+def calibrate(settings: Settings, instance: dg.DagsterInstance) -> list[Materialized]:
+    """Run the calibration job."""
+    return run_job("calibration_job", settings, instance)
+
+
+def replay(settings: Settings, days: int) -> tuple[Backtest, str]:
+    """Replay the last days; gives what it came to and where the picture was written."""
+    found = backtest(settings, days, dt.datetime.now(dt.UTC))
+    processed = Folder(settings.paths.processed)
+    with processed.replacing(PICTURE) as sink:
+        drawn(found).savefig(sink, format="png", dpi=100)
+    return found, processed.address(PICTURE)
+
+
+def listing(found: Backtest, settings: Settings) -> list[str]:
+    """A line for each incident of a replay: when, how severe, whether told at once, where, what."""
+    schema = schema_of(settings)
+
+    def unit(name: str) -> str:
+        return schema[name].unit if name in schema else ""
+
+    rows = [
+        (
+            f"{incident.started_at:%Y-%m-%d %H:%M} to {_end(incident)}",
+            f"severity {incident.severity:.0f}",
+            "at once" if incident.critical else "digest",
+            segment_words(incident.segment),
+            what(incident, schema.words, unit),
+        )
+        for incident in found.incidents
+    ]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
+    return ["  ".join([*map(str.ljust, row[:4], widths), row[4]]) for row in rows]
+
+
+def summary_rows(found: Backtest, picture: str) -> list[tuple[str, str]]:
+    """What a replay came to, as rows of the summary."""
+    first, last = (dt.datetime.fromtimestamp(int(s), dt.UTC) for s in (found.windows.start, found.windows.end))
+    return [
+        ("days", f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"),
+        ("incidents", f"{len(found.incidents)}, {sum(i.critical for i in found.incidents)} of them told at once"),
+        ("a week", f"{found.replayed_per_week:.1f}; promised at most {found.promised_per_week:g}"),
+        ("threshold", f"{found.threshold:.2f}"),
+        ("judged by", found.judged_by),
+        ("picture", picture),
+    ]
+
+
+def _end(incident: Incident) -> str:
+    same = incident.started_at.date() == (incident.ended_at - dt.timedelta(seconds=1)).date()
+    return f"{incident.ended_at:%H:%M}" if same else f"{incident.ended_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,194 @@
+"""Silences and the outbox, as commands: what nobody is told of, and what could not be told.
+
+Belongs here: `silences`, `silence`, `alerts`: arguments, and what is shown. Does not belong here: what is silenced
+(`alerting`), how messages are sent (`alerting`, the assets).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import click
+
+from cxad_pipeline.cli.configured import configured, stored
+from cxad_pipeline.cli.incidents import login_name
+from cxad_pipeline.cli.moments import moment, placed, shown
+from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, say, show, show_table, stop
+from cxad_pipeline.settings import Settings
+
+_ALL = "all"
+
+
+@click.command(cls=Command)
+@click.option("--all", "every", is_flag=True, help="Those that have ended, too.")
+def silences(every: bool) -> None:
+    """List what nobody is told of, by whom, why and until when."""
+    settings = configured()
+    from cxad_pipeline.incidents.incident_words import segment_words
+    from cxad_pipeline.store.silences import find_silences
+
+    with stored(settings) as connection:
+        found = find_silences(connection, active_at=None if every else dt.datetime.now(dt.UTC))
+    if not found:
+        say("no silences")
+        return
+    columns = ("id", "of", "segment", "metric", f"from ({settings.timezone})", "until", "owner", "reason")
+    rows = [
+        (
+            str(one.id),
+            one.scope,
+            segment_words(one.segment),
+            one.metric or "all",
+            shown(one.starts_at, settings),
+            shown(one.ends_at, settings),
+            one.owner,
+            one.reason,
+        )
+        for one in found
+    ]
+    show_table(columns, rows, right=("id",))
+
+
+@click.command(cls=Command)
+@click.option(
+    "--segment",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A dimension of the segment, such as queue=billing; may be given several times. `all`: all contacts.",
+)
+@click.option("--metric", help="This one alone, or contacts, complaints, together.  [default: all]")
+@click.option("--reason", help="Why; no personal data.")
+@click.option("--until", type=moment, metavar="TIME", help="When people are told again.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True, max=87_600), help="Or in how many hours.")
+@click.option("--owner", help="Who answers for it.  [default: your login name]")
+@click.option(
+    "--end", type=click.IntRange(min=1), metavar="ID", help="End this one now; `cxad silences` has its number."
+)
+def silence(
+    segment: tuple[str, ...],
+    metric: str | None,
+    reason: str | None,
+    until: dt.datetime | None,
+    hours: float | None,
+    owner: str | None,
+    end: int | None,
+) -> None:
+    """Have nobody told of a segment for a time, or end that.
+
+    Incidents in it, and in segments inside it, are found and listed as ever; no message is sent.
+    """
+    settings = configured()
+    owner = owner or login_name("--owner")
+    if end is not None:
+        if segment or metric or reason or until or hours:
+            stop("--end takes no other option than --owner", EXIT_USAGE)
+        _end(end, owner, settings)
+        return
+    now = dt.datetime.now(dt.UTC)
+    if not segment or not reason or (until is None) == (hours is None):
+        stop("give --segment, --reason, and either --until or --hours; or --end ID", EXIT_USAGE)
+    key = _segment(segment, settings)
+    ends_at = placed(until, settings) if until is not None else now + dt.timedelta(hours=hours or 0)
+    if ends_at <= now:
+        stop(f"--until {shown(ends_at, settings)} lies in the past", EXIT_USAGE)
+    from cxad_pipeline.incidents.incident_words import segment_words
+    from cxad_pipeline.store.silences import add_silence
+
+    with stored(settings, write=True) as connection:
+        made = add_silence(
+            connection,
+            scope="incidents",
+            segment=key,
+            metric=metric,
+            owner=owner,
+            reason=reason,
+            starts_at=now,
+            ends_at=ends_at,
+        )
+    show(
+        "Silence",
+        [
+            ("id", f"{made.id}; `cxad silence --end {made.id}` ends it"),
+            ("nobody is told of", f"{segment_words(key)}, {metric or 'all metrics'}"),
+            ("until", f"{shown(made.ends_at, settings)} ({settings.timezone})"),
+            ("owner", owner),
+        ],
+    )
+
+
+@click.command(cls=Command)
+@click.option("--dead", is_flag=True, help="Only those that were given up.")
+@click.option(
+    "--retry",
+    is_flag=False,
+    flag_value=_ALL,
+    metavar="[ID]",
+    help="Send dead letters again: the one of this number, or all.",
+)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most messages.")
+def alerts(dead: bool, retry: str | None, limit: int) -> None:
+    """List messages and what became of them, the latest first.
+
+    A message is tried again until alerts.max_attempts, and then is a dead letter; --retry makes it pending again, and
+    Dagster's sensor, or the next `cxad workflow`, sends it.
+    """
+    settings = configured()
+    from cxad_pipeline.store.outbox_status import find_deliveries, outbox_status, revive
+
+    if retry is not None:
+        if retry != _ALL and not (retry.isascii() and retry.isdigit()):
+            stop(f"--retry {retry}: give the number of a message, as `cxad alerts --dead` has it, or none", EXIT_USAGE)
+        with stored(settings, write=True) as connection:
+            revived = revive(connection, None if retry == _ALL else [int(retry)])
+        if retry != _ALL and not revived:
+            stop(f"--retry {retry}: no dead letter has this number", EXIT_USAGE)
+        show("Alerts", [("pending again", f"{revived:,}")])
+        return
+    with stored(settings) as connection:
+        status = outbox_status(connection, dt.datetime.now(dt.UTC))
+        found, more = find_deliveries(connection, state="dead" if dead else None, limit=limit)
+    if found:
+        columns = ("id", "state", "channel", "attempts", f"queued ({settings.timezone})", "message", "error")
+        rows = [
+            (
+                str(one["id"]),
+                one["state"],
+                one["channel"],
+                str(one["attempts"]),
+                shown(one["queued_at"], settings),
+                one["headline"] or one["key"],
+                one["error"] or "",
+            )
+            for one in found
+        ]
+        show_table(columns, rows, right=("id", "attempts"))
+    overdue = f"; due since {shown(status.oldest_due_at, settings)}" if status.oldest_due_at else ""
+    say(f"{status.pending:,} pending, {status.due:,} of them due{overdue}; {status.dead:,} dead")
+    if more:
+        say(f"there are more: --limit {2 * limit}")
+
+
+def _end(number: int, by: str, settings: Settings) -> None:
+    from cxad_pipeline.store.silences import end_silence
+
+    with stored(settings, write=True) as connection:
+        ended = end_silence(connection, number, at=dt.datetime.now(dt.UTC), by=by)
+    if ended is None:
+        stop(f"there is no silence {number}; `cxad silences` lists them", EXIT_USAGE)
+    show("Silence", [("id", str(number)), ("ended", f"{shown(ended.ends_at, settings)} ({settings.timezone})")])
+
+
+def _segment(given: tuple[str, ...], settings: Settings) -> tuple[tuple[str, str], ...]:
+    """The segment of some `name=value`, in the order of the configured dimensions."""
+    if given == (_ALL,):
+        return ()
+    dimensions = settings.segments.dimensions
+    values: dict[str, str] = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not value or name not in dimensions:
+            stop(f"--segment {pair}: write NAME=VALUE; names: {', '.join(dimensions)}", EXIT_USAGE)
+        if name in values:
+            stop(f"--segment: {name} is given twice", EXIT_USAGE)
+        values[name] = value
+    return tuple((name, values[name]) for name in dimensions if name in values)

@@ -1,0 +1,43 @@
+"""What a verdict brings about, in words, as `cxad feedback` says it.
+
+Belongs here: the words. Does not belong here: bringing it about (`store.feedback`, calibration).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cxad_pipeline.cli.moments import shown
+from cxad_pipeline.cli.terminal import printable
+from cxad_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from cxad_pipeline.incidents.incident import Incident
+    from cxad_pipeline.store.verdicts import StoredVerdict
+
+
+def of_incident(one: Incident, said: StoredVerdict, settings: Settings) -> str:
+    """What a verdict on an incident brings about, and when."""
+    from cxad_pipeline.incidents.incident_words import segment_words
+
+    where = printable(segment_words(one.segment))
+    return {
+        "confirmed": "it counts as real (`cxad precision`); its windows teach nothing at the next calibration",
+        "expected": f"nobody is told of {where}, {one.metric}, until {shown(said.get('until'), settings)} "
+        f"({settings.timezone}); `cxad silences` has it, `cxad silence --end` ends it",
+        "false_alarm": f"the threshold of {where} may rise at the next calibration, with all its false alarms by "
+        f"{settings.incidents.max_threshold_shift:g} powers of ten at most (incidents.max_threshold_shift)",
+        "new_trend": f"the baseline of {where} starts again at the next calibration (`cxad calibrate`)",
+    }[said["verdict"]]
+
+
+def of_anomaly(said: StoredVerdict, settings: Settings) -> str:
+    """What a verdict on an interaction brings about."""
+    if said["verdict"] == "expected":
+        return (
+            f"reviewers may hide its like until {shown(said.get('until'), settings)} ({settings.timezone}): same "
+            "queue, channel and language, same first reason"
+        )
+    if said["verdict"] == "false_alarm":
+        return "reviewers may hide it; calibration looks at verdicts on incidents alone"
+    return "it is kept beside the anomaly; calibration looks at verdicts on incidents alone"

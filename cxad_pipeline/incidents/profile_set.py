@@ -1,0 +1,114 @@
+"""The profiles of everything that is watched, fitted together, and what they expect.
+
+Belongs here: which quantities have a profile. Does not belong here: how one is fitted (`profiles.py`), and the tests
+against them (`monitor.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cxad_pipeline.incidents.metrics import TAIL_SHARES
+from cxad_pipeline.incidents.profiles import Expectation, Folds, MeanProfile, RateProfile, expected
+from cxad_pipeline.incidents.rollups import Rollups
+from cxad_pipeline.incidents.segments import SegmentTree
+from cxad_pipeline.incidents.windows import Windows
+
+IntegerArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Usual:
+    """What is expected in each cell, by the profiles of the same names."""
+
+    means: list[Expectation]
+    tails: list[list[Expectation]]
+    answered: list[Expectation]
+    together: Expectation
+    volume: Expectation
+    complaints: Expectation | None
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles:
+    """What is usual.
+
+    Attributes
+    ----------
+    means, answered
+        Mean, and share of contacts with a value, per metric.
+    tails
+        Share of values beyond a threshold, per metric and tail.
+    together
+        Share of contacts whose metrics together are in the far tail.
+    volume, complaints
+        Contacts per window; contacts with a complaint per contact, None where history has none.
+    """
+
+    means: list[MeanProfile]
+    tails: list[list[RateProfile]]
+    answered: list[RateProfile]
+    together: RateProfile
+    volume: RateProfile
+    complaints: RateProfile | None
+
+    @classmethod
+    def fit(cls, tree: SegmentTree, folds: Folds, history: Rollups) -> tuple[Profiles, Usual]:
+        """Fit, and give what is expected in each cell of history by the other days."""
+        contacts, metrics = history.contacts, range(len(history.count))
+        means = [MeanProfile.fit(tree, folds, history.count[m], history.total[m], history.squares[m]) for m in metrics]
+        tails = [
+            [
+                RateProfile.fit(tree, folds, history.count[m], history.exceedances[m, tail], share=True)
+                for tail in range(len(TAIL_SHARES))
+            ]
+            for m in metrics
+        ]
+        answered = [RateProfile.fit(tree, folds, contacts, history.count[m], share=True) for m in metrics]
+        together, usual_together = RateProfile.fit(tree, folds, contacts, history.together, share=True)
+        volume, usual_volume = RateProfile.fit(tree, folds, np.ones_like(contacts), contacts, share=False)
+        complaints, usual_complaints = None, None
+        if history.complaints.any():
+            complaints, usual_complaints = RateProfile.fit(tree, folds, contacts, history.complaints, share=False)
+        profiles = cls(
+            [profile for profile, _ in means],
+            [[profile for profile, _ in of_metric] for of_metric in tails],
+            [profile for profile, _ in answered],
+            together,
+            volume,
+            complaints,
+        )
+        usual = Usual(
+            [usual for _, usual in means],
+            [[usual for _, usual in of_metric] for of_metric in tails],
+            [usual for _, usual in answered],
+            usual_together,
+            usual_volume,
+            usual_complaints,
+        )
+        return profiles, usual
+
+    def expected(self, windows: Windows) -> Usual:
+        """What is expected in each window."""
+        return Usual(
+            [expected(profile.baseline, windows) for profile in self.means],
+            [[expected(profile.baseline, windows) for profile in of_metric] for of_metric in self.tails],
+            [expected(profile.baseline, windows) for profile in self.answered],
+            expected(self.together.baseline, windows),
+            expected(self.volume.baseline, windows),
+            expected(self.complaints.baseline, windows) if self.complaints is not None else None,
+        )
+
+    def of_rows(self, rows: IntegerArray) -> Profiles:
+        """The profiles of segments at some positions."""
+        return Profiles(
+            [profile.of_rows(rows) for profile in self.means],
+            [[profile.of_rows(rows) for profile in of_metric] for of_metric in self.tails],
+            [profile.of_rows(rows) for profile in self.answered],
+            self.together.of_rows(rows),
+            self.volume.of_rows(rows),
+            self.complaints.of_rows(rows) if self.complaints is not None else None,
+        )

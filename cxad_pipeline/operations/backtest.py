@@ -1,0 +1,185 @@
+"""Which incidents a configuration would have raised, before anybody switches it on.
+
+Belongs here: the replay of past days and what is shown of it. Does not belong here: the statistics (`incidents`),
+tables of a terminal or of Dagster.
+
+Where there are two weeks of history before the days asked for, these teach and the days are judged by what they taught,
+as it would have been. Where there are not, all days teach, and each is judged by the others.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxad_pipeline.incidents import WARM_UP, Findings, Rollups, State, Windows
+from cxad_pipeline.incidents.contacts import Contacts
+from cxad_pipeline.incidents.description import Describer
+from cxad_pipeline.incidents.incident import Incident
+from cxad_pipeline.incidents.incident_model import IncidentModel
+from cxad_pipeline.incidents.life import calls_of, live
+from cxad_pipeline.incidents.segments import Key
+from cxad_pipeline.operations.calibration import Judgements, fitted
+from cxad_pipeline.operations.history import NoHistoryError, history
+from cxad_pipeline.operations.judging import overlapping
+from cxad_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEAST_BEFORE = 14
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What a replay came to.
+
+    Attributes
+    ----------
+    incidents
+        Those that would have been raised, the earliest first.
+    windows
+        The windows that were replayed.
+    best
+        Highest score of any segment in each of them, (t,); NaN where nothing was tested.
+    threshold
+        That keeps the promise.
+    promised_per_week, replayed_per_week
+        The promise, and the number in the replay.
+    judged_by
+        In words, by which days.
+    """
+
+    incidents: tuple[Incident, ...]
+    windows: Windows
+    best: np.ndarray
+    threshold: float
+    promised_per_week: float
+    replayed_per_week: float
+    judged_by: str
+
+
+def backtest(settings: Settings, days: int, now: dt.datetime) -> Backtest:
+    """Replay the last days of what has trained and been scored.
+
+    Parameters
+    ----------
+    settings
+        The configuration that is tried. No verdict takes part: none was there.
+    days
+        How many.
+    now
+        The present time.
+
+    Raises
+    ------
+    NoHistoryError
+        If there is too little history; the message says how much there is.
+    """
+    contacts = history(settings, days + settings.incidents.history_days)
+    seconds = 60 * settings.incidents.window_minutes
+    last = int(contacts.moments.max())
+    start = (last // seconds + 1) * seconds - days * DAY
+    earlier = contacts.chosen(contacts.moments < start)
+    before = len(np.unique(earlier.moments // DAY)) if len(earlier.moments) else 0
+    try:
+        if before >= LEAST_BEFORE:
+            model, rollups, findings = _by_earlier_days(contacts, earlier, start, last, settings)
+            words = f"judged by the {before} days of contacts before them"
+        else:
+            model, replay = fitted(contacts, settings, Judgements((), {}))
+            model = replace(model, tree=replay.tree)
+            rollups, findings = replay.rollups, replay.findings
+            words = f"each day judged by the others, since there are fewer than {LEAST_BEFORE} days before them"
+    except ValueError as error:
+        raise NoHistoryError(f"{error}") from error
+    windows = rollups.windows
+    first = max(int(np.searchsorted(windows.starts, start)), 0)
+    incidents = _lived(model, findings, rollups, first, settings, now)
+    with np.errstate(invalid="ignore"):
+        best = np.where(np.isnan(findings.score), -np.inf, findings.score).max(axis=0)[first:]
+    weeks = (windows.number - first) * windows.seconds / (7 * DAY)
+    return Backtest(
+        incidents=tuple(sorted(incidents, key=lambda incident: (incident.started_at, incident.id))),
+        windows=windows.between(first, windows.number),
+        best=np.where(np.isinf(best), np.nan, best),
+        threshold=model.threshold,
+        promised_per_week=settings.incidents.budget_per_week,
+        replayed_per_week=len(incidents) / weeks,
+        judged_by=words,
+    )
+
+
+def _by_earlier_days(
+    contacts: Contacts, earlier: Contacts, start: int, last: int, settings: Settings
+) -> tuple[IncidentModel, Rollups, Findings]:
+    model, _ = fitted(earlier, settings, Judgements((), {}))
+    model = model.for_contacts(contacts)
+    seconds = model.window_seconds
+    windows = Windows.covering(start - WARM_UP * seconds, last, seconds, model.timezone)
+    rollups = model.rollups(contacts, windows)
+    return model, rollups, model.test(rollups)
+
+
+def _lived(
+    model: IncidentModel, findings: Findings, rollups: Rollups, first: int, settings: Settings, now: dt.datetime
+) -> list[Incident]:
+    windows = rollups.windows
+    position = {key: number for number, key in enumerate(model.tree.keys)}
+    tested = findings.states == State.TESTED
+
+    def tested_between(segment: Key, after: int, before: int) -> int:
+        inside = (windows.starts > after) & (windows.starts < before)
+        return int(tested[position[segment], inside].sum())
+
+    changes = live(
+        [],
+        calls_of(model, findings, rollups, first, windows.number),
+        windows.between(first, windows.number),
+        overlap=overlapping(model),
+        tested=tested_between,
+        resolve_after=settings.incidents.resolve_after,
+        describe=Describer(
+            model,
+            findings,
+            rollups,
+            critical_severity=settings.alerts.critical_severity,
+            model_version="",
+            now=now,
+        ),
+        now=now,
+    )
+    return [change.after for change in changes]
+
+
+def drawn(found: Backtest) -> Figure:
+    """The highest score of each window over time, the threshold, and the incidents."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(
+        found.windows.starts.astype("datetime64[s]"),
+        found.best,
+        color="0.6",
+        linewidth=0.7,
+        label="highest score of a window",
+    )
+    axes.axhline(found.threshold, color="tab:red", linewidth=1, label=f"threshold {found.threshold:.2f}")
+    for incident in found.incidents:
+        colour = "tab:red" if incident.critical else "tab:orange"
+        # matplotlib takes moments, its annotations know numbers alone.
+        span: tuple[Any, Any] = (incident.started_at, incident.ended_at)
+        axes.axvspan(*span, color=colour, alpha=0.35, linewidth=0)
+    axes.set_ylabel("-log10 of the adjusted p-value")
+    axes.set_title(
+        f"{len(found.incidents)} incidents: {found.replayed_per_week:.1f} a week, promised at most "
+        f"{found.promised_per_week:g}"
+    )
+    axes.legend(loc="upper left", fontsize=8)
+    figure.autofmt_xdate()
+    return figure

@@ -1,0 +1,119 @@
+"""Calibration: what is usual, and the threshold that keeps the promise, from history and from what people said of it.
+
+Belongs here: from settings, history and feedback to an `IncidentModel` and its record in the store. Does not belong
+here: the statistics (`incidents`), and when calibration runs (`defs`).
+
+What verdicts bring about, here and nowhere else, so that nothing changes retroactively:
+
+- *confirmed*: the hours of the incident teach nothing, in its segment and all that overlap it; they count as calls in
+  the replay, since people were called for them;
+- *new trend*: what came before it in its segment teaches nothing any more; until there is enough of the new, the
+  segment is a cold start;
+- *false alarm*: each one raises the threshold of its exact segment by `SHIFT_OF_ONE` powers of ten of its rarity, each
+  confirmed incident there takes as much back; between 0 and `incidents.max_threshold_shift`;
+- *expected*: a silence, made at once by the store, and nothing here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cxad_pipeline.incidents.contacts import Contacts
+from cxad_pipeline.incidents.incident import segment_text
+from cxad_pipeline.incidents.incident_model import IncidentModel, LeftOut, Replay
+from cxad_pipeline.incidents.segments import Key
+from cxad_pipeline.operations.history import history
+from cxad_pipeline.operations.watched import promise, watched_metrics, window_seconds
+from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.calibrations import CalibrationRecord, record_calibration
+from cxad_pipeline.store.database import Store
+from cxad_pipeline.store.feedback import judged_incidents
+from cxad_pipeline.store.incidents import StoredIncident
+
+SHIFT_OF_ONE = 0.25
+"""Four false alarms more than confirmed incidents make a segment's threshold ten times rarer."""
+MEMORY_DAYS = 180
+"""Verdicts on older incidents move no threshold any more: queues and people change."""
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """What verdicts mean for a calibration."""
+
+    left_out: tuple[LeftOut, ...]
+    shifts: dict[Key, float]
+
+
+def calibrate(store: Store, settings: Settings, now: dt.datetime) -> tuple[IncidentModel, Replay]:
+    """Learn from the history that there is, and keep a record of it.
+
+    Raises
+    ------
+    NoHistoryError
+        If there is no history.
+    """
+    contacts = history(settings, settings.incidents.history_days)
+    with store.reading() as connection:
+        judged = judged_incidents(connection, now - dt.timedelta(days=MEMORY_DAYS))
+    judgements = judgements_of([(incident, verdict["verdict"]) for incident, verdict in judged], settings)
+    model, replay = fitted(contacts, settings, judgements)
+    with store.writing() as connection:
+        record_calibration(connection, record_of(model, now))
+    return model, replay
+
+
+def judgements_of(judged: Sequence[tuple[StoredIncident, str]], settings: Settings) -> Judgements:
+    """What the latest verdicts on incidents leave out and shift."""
+    left_out: list[LeftOut] = []
+    balance: defaultdict[Key, int] = defaultdict(int)
+    for stored, verdict in judged:
+        incident = stored.incident
+        begin, end = int(incident.started_at.timestamp()), int(incident.ended_at.timestamp())
+        if verdict == "confirmed":
+            left_out.append(LeftOut(incident.segment, begin, end, "confirmed"))
+            balance[incident.segment] -= 1
+        elif verdict == "new_trend":
+            left_out.append(LeftOut(incident.segment, 0, begin, "new trend"))
+        elif verdict == "false_alarm":
+            balance[incident.segment] += 1
+    most = settings.incidents.max_threshold_shift
+    shifts = {segment: min(SHIFT_OF_ONE * number, most) for segment, number in balance.items() if number > 0}
+    return Judgements(tuple(left_out), {segment: shift for segment, shift in shifts.items() if shift > 0})
+
+
+def fitted(contacts: Contacts, settings: Settings, judgements: Judgements) -> tuple[IncidentModel, Replay]:
+    """A model of these contacts by a configuration."""
+    chosen = settings.incidents
+    return IncidentModel.fit(
+        contacts,
+        watched_metrics(settings),
+        window_seconds=window_seconds(settings),
+        timezone=settings.timezone,
+        promise=promise(settings),
+        special_days=chosen.special_days,
+        left_out=judgements.left_out,
+        shifts=judgements.shifts,
+        min_effect=chosen.min_effect,
+        min_contacts=chosen.min_contacts,
+    )
+
+
+def record_of(model: IncidentModel, now: dt.datetime) -> CalibrationRecord:
+    """What the store keeps of a calibration."""
+    start, end, contacts = model.history
+    return CalibrationRecord(
+        at=now,
+        history_start=dt.datetime.fromtimestamp(start, dt.UTC),
+        history_end=dt.datetime.fromtimestamp(end, dt.UTC),
+        contacts=contacts,
+        segments=len(model.tree),
+        metrics=[metric.name for metric in model.metrics],
+        threshold=model.threshold,
+        promised_per_week=model.promise.per_week,
+        replayed_per_week=model.replayed_per_week,
+        weeks=model.monitor.weeks,
+        shifts={segment_text(segment): shift for segment, shift in model.shifts.items()},
+    )

@@ -1,0 +1,91 @@
+"""The answers about segments over time in words, for the OpenAPI.
+
+Belongs here: what each key means, its unit and range. Does not belong here: reading windows (`routes_segments`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal
+
+from pydantic import Field
+
+from cxad_pipeline.serving.incident_schema import Part
+
+WindowState = Literal[
+    "tested", "empty", "too_few", "missing", "cold_start", "late", "not_answered", "no_metric", "special_day"
+]
+"""`incidents.states.State` in lower case; written again, since that module brings SciPy along."""
+
+_AT = "2026-10-13T09:00:00.000000Z"
+_STATE = (
+    "tested; empty: no contact, nor many expected; too_few: contacts; missing: no contact anywhere when there always "
+    "are some; cold_start: too little history; late: not complete when it was judged; special_day: one of "
+    "incidents.special_days; null: nobody has looked."
+)
+_BEYOND = "More windows match than are read, 50,000: the earliest are left out."
+
+
+class WindowDetails(Part):
+    """A segment in a window."""
+
+    start: dt.datetime = Field(description="Start of the window, UTC.", examples=[_AT])
+    seconds: int = Field(description="Its length.", examples=[3600])
+    state: WindowState | None = Field(description=_STATE, examples=["tested"])
+    score: float | None = Field(description="-log10 of the adjusted p-value; null: nothing was tested.", examples=[6.1])
+    leading_metric: str | None = Field(description="Family of the test that says most.", examples=["hold_time_seconds"])
+    leading_kind: str | None = Field(description="Which test of it.", examples=["shift"])
+    observed: float | None = Field(description="Of that test: count, or mean in the metric's own unit.", examples=[191])
+    expected: float | None = Field(description="What is usual, likewise.", examples=[62.0])
+    contacts: int = Field(description="All contacts.", examples=[28])
+    anomalies: int = Field(description="Contacts that the detector found unusual.", examples=[3])
+    complaints: int = Field(description="Contacts with a complaint.", examples=[1])
+
+
+class SegmentDetails(Part):
+    """A segment and its newest windows."""
+
+    segment: dict[str, str] = Field(
+        description="Dimension -> value; empty: all contacts.", examples=[{"queue": "billing", "channel": "voice"}]
+    )
+    level: int = Field(description="0: all contacts; 1: a single value; 2: of all dimensions.", examples=[2])
+    highest_score: float | None = Field(description="Of these windows; null: none was tested.", examples=[6.1])
+    windows: list[WindowDetails] = Field(description="The earliest first; none without contacts but of all contacts.")
+
+
+class SegmentList(Part):
+    """Segments, the one with the highest score first."""
+
+    segments: list[SegmentDetails]
+    truncated: bool = Field(description=_BEYOND)
+
+
+class Point(Part):
+    """A window of a series, or several windows put together."""
+
+    start: dt.datetime = Field(description="Start, UTC.", examples=[_AT])
+    seconds: int = Field(description="Length: of one window, or of several put together.", examples=[3600])
+    contacts: int = Field(description="All contacts.", examples=[28])
+    anomalies: int = Field(description="Contacts that the detector found unusual.", examples=[3])
+    complaints: int = Field(description="Contacts with a complaint.", examples=[1])
+    together: int = Field(description="Contacts whose metrics are bad together.", examples=[2])
+    values: int = Field(description="Contacts with a value of the metric.", examples=[27])
+    mean: float | None = Field(
+        description="Of the metric, in its own unit, outliers bounded; null: no value.", examples=[191.4]
+    )
+    state: WindowState | None = Field(description=_STATE, examples=["tested"])
+    score: float | None = Field(
+        description="-log10 of the segment's adjusted p-value; null: nothing was tested.", examples=[6.1]
+    )
+    observed: float | None = Field(description="Where the metric's test leads: what it saw.", examples=[191.4])
+    expected: float | None = Field(description="And what is usual; null where another one leads.", examples=[62.0])
+
+
+class TimeSeries(Part):
+    """A segment over time."""
+
+    segment: dict[str, str] = Field(description="Dimension -> value; empty: all contacts.")
+    metric: str | None = Field(description="As asked for.", examples=["hold_time_seconds"])
+    points: list[Point] = Field(description="The earliest first, 2,000 at most.")
+    windows: int = Field(description="Windows that the points are made of.", examples=[672])
+    truncated: bool = Field(description=_BEYOND)

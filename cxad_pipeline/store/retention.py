@@ -1,0 +1,48 @@
+"""What the store does not keep for ever.
+
+Belongs here: deleting what is old. Does not belong here: how long things are kept (`store.retention_days`), and when
+this is done (`operations`).
+
+Incidents with their calls, everything that people said, silences, calibrations, and messages that have not been sent
+stay.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+from sqlalchemy import Connection, delete, exists
+
+from cxad_pipeline.store.incident_tables import segment_windows
+from cxad_pipeline.store.outbox_tables import deliveries, messages
+from cxad_pipeline.store.tables import anomalies, feedback
+
+
+def prune(connection: Connection, before: dt.datetime) -> int:
+    """Delete what is older than a moment.
+
+    Deliveries that were sent before it, and their messages when no delivery is left; rollups of windows that began
+    before it; anomalies of contacts that began before it, unless somebody has said something of them.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, `Store.writing`.
+    before
+        The moment.
+
+    Returns
+    -------
+    int
+        Rows that were deleted.
+    """
+    has_deliveries = exists().where(deliveries.c.message_id == messages.c.id)
+    is_judged = exists().where(feedback.c.interaction_digest == anomalies.c.interaction_digest)
+    old = (
+        delete(deliveries).where(deliveries.c.state == "sent", deliveries.c.settled_at < before),
+        delete(messages).where(messages.c.queued_at < before, ~has_deliveries),
+        delete(segment_windows).where(segment_windows.c.start < math.ceil(before.timestamp())),
+        delete(anomalies).where(anomalies.c.timestamp < before, ~is_judged),
+    )
+    return sum(connection.execute(statement).rowcount for statement in old)

@@ -1,0 +1,204 @@
+"""Silences: who said that something is not to be told, of what, and until when.
+
+Belongs here: adding, ending and finding them, and whether one covers a segment. Does not belong here: verdicts, which
+add some (`feedback`), and what becomes of a message that is silenced (`alerting`).
+
+A silence always has an owner and an end. None is ever deleted: it is ended, and it stays known by whom.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from cxad_pipeline.incidents.incident import contains, segment_of, segment_text
+from cxad_pipeline.incidents.segments import Key
+from cxad_pipeline.store.columns import storable
+from cxad_pipeline.store.incident_tables import silences
+
+Scope = Literal["incidents", "anomalies"]
+SCOPES: tuple[str, ...] = get_args(Scope)
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Something that is not to be told.
+
+    Attributes
+    ----------
+    id
+        Its number.
+    scope
+        `incidents`: nobody is told of incidents that it covers; `anomalies`: reviewers may have them left out.
+    segment
+        Covered with all segments inside it; empty: everything.
+    metric
+        The only one that is covered; None: all.
+    owner
+        Who answers for it.
+    reason
+        In their own words; may be empty.
+    starts_at, ends_at
+        From and to, the end not included; UTC.
+    ended_by
+        Who ended it before its time; None where nobody did.
+    """
+
+    id: int
+    scope: Scope
+    segment: Key
+    metric: str | None
+    owner: str
+    reason: str
+    starts_at: dt.datetime
+    ends_at: dt.datetime
+    ended_by: str | None = None
+
+
+def add_silence(
+    connection: Connection,
+    *,
+    scope: Scope,
+    segment: Key,
+    metric: str | None,
+    owner: str,
+    reason: str = "",
+    starts_at: dt.datetime,
+    ends_at: dt.datetime,
+) -> Silence:
+    """Add a silence.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, `Store.writing`.
+    scope, segment, metric, owner, reason, starts_at, ends_at
+        As in `Silence`.
+
+    Returns
+    -------
+    Silence
+        As it is kept.
+
+    Raises
+    ------
+    ValueError
+        If it has no owner, ends before or when it starts, or the scope is none.
+    """
+    if scope not in SCOPES:
+        raise ValueError(f"scope = {scope!r}: must be one of {', '.join(SCOPES)}")
+    if not owner.strip():
+        raise ValueError("a silence needs an owner: name who answers for it")
+    if ends_at <= starts_at:
+        raise ValueError(f"a silence must end after it starts: ends_at {ends_at} is not after starts_at {starts_at}")
+    row = {
+        "scope": scope,
+        "segment": segment_text(segment),
+        "metric": metric,
+        "owner": owner,
+        "reason": reason,
+        "starts_at": starts_at,
+        "ends_at": ends_at,
+    }
+    return _silence(connection.execute(insert(silences).returning(silences), row).one())
+
+
+def end_silence(connection: Connection, silence_id: int, at: dt.datetime, by: str) -> Silence | None:
+    """End a silence; one that has ended stays as it is, one that has not begun never begins.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, `Store.writing`.
+    silence_id
+        Its number.
+    at
+        When it ends.
+    by
+        Who ends it.
+
+    Returns
+    -------
+    Silence or None
+        As it is now; None where there is none of that number.
+    """
+    if not -(2**63) <= silence_id < 2**63:
+        return None
+    row = connection.execute(select(silences).where(silences.c.id == silence_id)).one_or_none()
+    if row is None:
+        return None
+    if row.ends_at <= at:
+        return _silence(row)
+    ended = {"ends_at": max(at, row.starts_at), "ended_by": by}
+    change = update(silences).where(silences.c.id == silence_id).values(ended).returning(silences)
+    return _silence(connection.execute(change).one())
+
+
+def find_silences(
+    connection: Connection, *, active_at: dt.datetime | None = None, scope: Scope | None = None
+) -> list[Silence]:
+    """The silences, the one that ends last first.
+
+    Parameters
+    ----------
+    connection
+        `Store.reading` or `Store.writing`.
+    active_at
+        Only those that hold at that moment; None: all that there ever were.
+    scope
+        Only those of that scope.
+    """
+    query = select(silences).order_by(silences.c.ends_at.desc(), silences.c.id.desc())
+    if active_at is not None:
+        query = query.where(silences.c.starts_at <= active_at, silences.c.ends_at > active_at)
+    if scope is not None:
+        query = query.where(silences.c.scope == scope)
+    return [_silence(row) for row in connection.execute(query)]
+
+
+def silencing(
+    candidates: Iterable[Silence], segment: Key, metric: str | None, *, scope: Scope = "incidents"
+) -> Silence | None:
+    """The first of the silences that covers a metric of a segment; None where none does.
+
+    Parameters
+    ----------
+    candidates
+        Of the moment in question, `find_silences`.
+    segment
+        It is covered where the silence's segment contains it: every contact of it is one of the silence's.
+    metric
+        It is covered where the silence names none or the same.
+    scope
+        Silences of another scope cover nothing.
+    """
+    # In the form that a database holds, since anomalies are read from one.
+    inner = _as_stored(segment)
+    named = None if metric is None else storable(metric)
+    for silence in candidates:
+        of_metric = silence.scope == scope and silence.metric in (None, named)
+        if of_metric and contains(_as_stored(silence.segment), inner):
+            return silence
+    return None
+
+
+def _as_stored(segment: Key) -> Key:
+    return tuple((storable(name), storable(value)) for name, value in segment)
+
+
+def _silence(row: Row[Any]) -> Silence:
+    return Silence(
+        row.id,
+        cast(Scope, row.scope),
+        segment_of(row.segment),
+        row.metric,
+        row.owner,
+        row.reason,
+        row.starts_at,
+        row.ends_at,
+        row.ended_by,
+    )

@@ -1,0 +1,130 @@
+"""The digest: what was not told at once, and silence where there is nothing to say."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from told_incidents import assert_slack_takes, incident, texts_of
+
+from cxad_pipeline.alerting.digest import Digest, digest_message
+from cxad_pipeline.alerting.incident_messages import MessageContext
+from cxad_pipeline.alerting.message import Message
+from cxad_pipeline.incidents.incident import Example
+from cxad_pipeline.interactions.schema import InteractionSchema
+
+UNTIL = dt.datetime(2026, 10, 13, 5, tzinfo=dt.UTC)
+CONTEXT = MessageContext(
+    InteractionSchema(), ZoneInfo("Europe/Berlin"), {"Incidents": "https://example.test/i"}, 2, 5.0
+)
+QUIET = Digest(UNTIL - dt.timedelta(days=1), UNTIL, contacts=1204, windows=4)
+BUSY = replace(
+    QUIET,
+    incidents=(incident(severity=30.0, critical=False), incident(severity=28.0, status="resolved", segment=())),
+    told=1,
+    silenced=2,
+    anomalies=13,
+    windows_without_data=1,
+    most_severe=incident().examples,
+    dead_letters=3,
+)
+
+
+def message_of(digest: Digest) -> Message:
+    message = digest_message(digest, CONTEXT)
+    assert message is not None
+    return message
+
+
+def test_the_text_of_a_busy_day() -> None:
+    assert (
+        message_of(BUSY).text
+        == """\
+Digest: 2 further incidents, 13 anomalies, 3 messages NOT DELIVERED · 12 Oct 07:00 to 13 Oct 07:00 Europe/Berlin
+1,204 contacts scored, 13 of them anomalies (1.1%)
+1 of 4 windows without data: missing, not quiet
+Told at once: 1 incident; budget: 2 of 5 incidents this week
+Silenced: 2 incidents
+3 messages could not be delivered: see the dead letters of the outbox
+Incidents (severity, segment, what, since)
+  30 · billing / voice · hold time very high in 41 of 55 contacts, usually 4.2 · since 13 Oct 14:00
+  28 · all contacts · hold time very high in 41 of 55 contacts, usually 4.2 · since 13 Oct 14:00 · over
+Most severe single contacts (severity, start, interaction)
+  97  13 Oct 14:06  c-0365  hold time 1,622 s
+  88  13 Oct 14:09  c-0370
+Incidents: https://example.test/i"""
+    )
+
+
+def test_nothing_to_say_is_no_digest() -> None:
+    assert digest_message(QUIET, CONTEXT) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"incidents": (incident(),)},
+        {"told": 1},
+        {"silenced": 1},
+        {"anomalies": 1},
+        {"windows_without_data": 1},
+        {"most_severe": incident().examples},
+        {"dead_letters": 1},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_each_thing_alone_is_worth_a_digest(changes: dict[str, Any]) -> None:
+    assert_slack_takes(list(message_of(replace(QUIET, **changes)).blocks))
+
+
+def test_missing_data_do_not_read_as_a_quiet_day() -> None:
+    text = message_of(replace(QUIET, contacts=0, windows_without_data=4)).text
+    assert "No contact was scored" in text
+    assert "4 of 4 windows without data: missing, not quiet" in text
+    assert "0 of them" not in text
+
+
+def test_many_incidents_are_counted_not_listed() -> None:
+    message = message_of(replace(BUSY, incidents=tuple(incident(id=str(n)) for n in range(40))))
+    assert "40 further incidents" in message.headline
+    assert message.text.count("billing / voice") == 15
+    assert "and 25 more" in message.text
+    assert_slack_takes(list(message.blocks))
+
+
+def test_only_the_most_severe_contacts_are_listed() -> None:
+    many = tuple(replace(incident().examples[0], interaction_id=f"c-{n}") for n in range(9))
+    text = message_of(replace(BUSY, most_severe=many)).text
+    assert "c-4" in text
+    assert "c-5" not in text
+
+
+def test_all_three_forms_tell_the_same() -> None:
+    message = message_of(BUSY)
+    slack = "\n".join(text["text"] for text in texts_of(list(message.blocks)))
+    for form in (slack, message.html):
+        for line in message.text.splitlines()[:6]:
+            assert line in form
+        assert "28 · all contacts · hold time very high in 41 of 55 contacts" in form
+        assert "c-0365" in form
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=400) | st.sampled_from(["<!channel>", "<script>", "x" * 9000, "&" * 4000]))
+def test_odd_names_keep_to_the_limits_and_are_only_read(text: str) -> None:
+    odd = incident(segment=(("queue", text),), metric=text or "x")
+    message = message_of(
+        replace(BUSY, incidents=(odd,) * 20, most_severe=(Example(text, UNTIL, None, 50.0, text),) * 9)
+    )
+    assert_slack_takes(list(message.blocks))
+    assert "<" not in str(
+        [t["text"].replace("<https://example.test/i|Incidents>", "") for t in texts_of(list(message.blocks))]
+    )
+    assert "<script" not in message.html
+    assert all(line.isprintable() for line in message.text.split("\n"))
+    assert len(message.text.split("\n")) <= 30

@@ -1,0 +1,306 @@
+"""What incidents say of themselves: from a fault that was put in to the sentence that people read."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from incident_examples import METRICS, MONDAY, Centre
+
+from cxad_pipeline.incidents import Contacts, Findings, IncidentModel, Promise, Rollups, Windows
+from cxad_pipeline.incidents.description import (
+    Describer,
+    cause_words,
+    reason_words,
+    segment_words,
+    severity_of_score,
+    what,
+)
+from cxad_pipeline.incidents.impact import impact_of
+from cxad_pipeline.incidents.incident import Call, Cause, Example, Incident, Reason, highest
+from cxad_pipeline.incidents.life import calls_of
+
+HOUR = 3_600
+NOW = dt.datetime(2026, 10, 20, tzinfo=dt.UTC)
+FAULT = 4 * 168 + 34  # Tuesday of the fifth week, 10 o'clock
+FIRST = FAULT - 60
+A_VOICE = (("queue", "a"), ("channel", "voice"))
+WORDS = {"aht": "handle time", "csat": "satisfaction"}.__getitem__
+UNITS = {"aht": "s", "csat": ""}.__getitem__
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Contacts judged by what four quiet weeks taught."""
+
+    model: IncidentModel
+    contacts: Contacts
+    findings: Findings
+    rollups: Rollups
+
+    @classmethod
+    def of(cls, model: IncidentModel, contacts: Contacts, first: int = FIRST, stop: int = FAULT + 12) -> Case:
+        model = model.for_contacts(contacts)
+        rollups = model.rollups(contacts, Windows(MONDAY + HOUR * first, stop - first))
+        return cls(model, contacts, model.test(rollups), rollups)
+
+    def calls(self, first: int = FAULT, stop: int = FAULT + 6) -> list[Call]:
+        begin = (self.rollups.windows.start - MONDAY) // HOUR
+        return calls_of(self.model, self.findings, self.rollups, first - begin, stop - begin)
+
+    def describe(self, calls: list[Call], before: Incident | None = None, version: str = "") -> Incident:
+        describer = Describer(
+            self.model, self.findings, self.rollups, critical_severity=60.0, model_version=version, now=NOW
+        )
+        return describer(sorted(calls, key=lambda one: (one.window, one.segment)), before)
+
+
+@pytest.fixture(scope="module")
+def centre() -> Centre:
+    return Centre(weeks=5)
+
+
+@pytest.fixture(scope="module")
+def model(centre: Centre) -> IncidentModel:
+    model, _ = IncidentModel.fit(
+        centre.contacts(0, 672), METRICS, window_seconds=HOUR, timezone="UTC", promise=Promise(5.0)
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def slow(centre: Centre, model: IncidentModel) -> Case:
+    """Handle times in queue a, channel voice, are three times as long for three hours."""
+    contacts = centre.contacts()
+    slowed = centre.inside(FAULT, FAULT + 3, queue="a", channel="voice")
+    aht = np.where(slowed, 3 * contacts.values["aht"], contacts.values["aht"])
+    return Case.of(model, replace(contacts, values={**contacts.values, "aht": aht}))
+
+
+@pytest.fixture(scope="module")
+def crowded(centre: Centre, model: IncidentModel) -> Case:
+    """Four times the contacts in queue b, channel chat, for two hours."""
+    contacts = centre.contacts()
+    rows = np.flatnonzero(centre.inside(FAULT, FAULT + 2, queue="b", channel="chat"))
+    return Case.of(model, contacts.chosen(np.concatenate([np.arange(len(contacts)), *[rows] * 3])))
+
+
+def test_calls_are_the_cells_whose_score_reaches_the_threshold_of_their_segment(slow: Case) -> None:
+    calls = slow.calls()
+    reached = slow.findings.score >= slow.model.thresholds()[:, None]
+    reached[:, : FAULT - FIRST] = reached[:, FAULT + 6 - FIRST :] = False
+    assert len(calls) == reached.sum() > 3
+    for call in calls:
+        s, t = slow.model.tree.keys.index(call.segment), (call.window - MONDAY) // HOUR - FIRST
+        assert reached[s, t]
+        assert call.score == slow.findings.score[s, t] >= call.threshold
+    shifted = replace(slow.model, shifts={A_VOICE: 1_000.0})
+    fewer = replace(slow, model=shifted).calls()
+    assert [call for call in calls if call.segment != A_VOICE] == fewer != calls
+
+
+def test_the_affected_contacts_are_those_that_the_leading_test_counts(slow: Case, crowded: Case) -> None:
+    windows = slow.rollups.windows
+    for case in (slow, crowded):
+        for call in case.calls():
+            inside = case.model.tree.members[case.model.tree.keys.index(call.segment)][
+                case.contacts.leaf_in(case.model.tree)
+            ]
+            rows = inside & (case.contacts.moments // HOUR * HOUR == call.window)
+            if call.kind == "volume":
+                assert (call.affected, call.contacts) == (rows.sum(), rows.sum())
+            elif call.family == "aht":
+                leaf, aht = case.contacts.leaf_in(case.model.tree)[rows], case.contacts.values["aht"][rows]
+                share = 0.03 if call.kind == "far tail" else 0.2
+                beyond = case.model.tails.beyond(0, METRICS[0], leaf, aht, share).sum()
+                assert (call.affected, call.contacts) == (beyond, rows.sum())
+                assert 0 < call.expected_affected < 2 * share * rows.sum()
+            if call.kind in ("far tail", "near tail", "volume"):
+                assert (call.observed, call.expected) == (call.affected, call.expected_affected)
+    kinds = {call.kind for case in (slow, crowded) for call in case.calls()}
+    assert "volume" in kinds
+    assert kinds & {"shift", "near tail", "far tail"}
+    assert windows.seconds == HOUR
+
+
+@pytest.mark.parametrize(("family", "kind"), [("complaints", "complaints"), ("together", "together")])
+def test_counts_of_all_contacts(slow: Case, family: str, kind: str) -> None:
+    shown = impact_of(METRICS, slow.findings.evidence, slow.rollups, family, kind)
+    assert shown.affected is getattr(slow.rollups, family)
+    assert shown.contacts is slow.rollups.contacts
+    assert impact_of(METRICS, slow.findings.evidence, slow.rollups, "transfers", "shift") is None
+    assert impact_of(METRICS, [], slow.rollups, family, kind) is None
+
+
+def test_an_incident_says_where_what_how_many_since_when_and_why(slow: Case) -> None:
+    calls = slow.calls()
+    incident = slow.describe(calls, version="v7")
+    lead = highest(calls)
+    assert lead.score == max(call.score for call in calls)
+    assert set(incident.segment) <= set(A_VOICE)
+    assert (incident.metric, incident.direction, incident.critical) == ("aht", "high", True)
+    assert (incident.observed, incident.expected, incident.kind) == (lead.observed, lead.expected, lead.kind)
+    assert incident.started_at == dt.datetime.fromtimestamp(MONDAY + HOUR * FAULT, dt.UTC)
+    assert incident.ended_at - incident.started_at >= dt.timedelta(hours=3)
+    own = [call for call in calls if call.segment == incident.segment and call.family == "aht"]
+    assert len(own) >= 2
+    assert 0.4 * incident.contacts < incident.affected <= sum(call.affected for call in own)
+    assert incident.expected_affected < incident.affected / 2
+    cause = incident.causes[0]
+    assert cause.segment == A_VOICE[::-1] or cause.segment == A_VOICE
+    assert cause.low > 2
+    assert cause.share > 0.5
+    assert incident.reasons[0].family == "aht"
+    assert len({reason.family for reason in incident.reasons}) == len(incident.reasons) <= 3
+    assert incident.model_version == "v7"
+    assert incident.examples == ()
+    stale = replace(incident, causes=(), reasons=(Reason("aht", "shift", 1.0, 1.0, 99.0),))
+    assert slow.describe(calls, stale) == incident
+    again = slow.describe(calls, replace(incident, examples=(Example("i", NOW, 3.0, 2.0, ""),)))
+    assert again == replace(incident, examples=(Example("i", NOW, 3.0, 2.0, ""),))
+
+
+def test_reasons_are_the_strongest_tests_in_the_segment_with_an_effect_that_matters(slow: Case) -> None:
+    incident = slow.describe(slow.calls())
+    s = slow.model.tree.keys.index(incident.segment)
+    hours = {(call.window - MONDAY) // HOUR - FIRST for call in slow.calls() if call.segment == incident.segment}
+    for reason in incident.reasons:
+        of_family = [e for e, one in enumerate(slow.findings.evidence) if one.family == reason.family]
+        best = np.nanmax(slow.findings.surprises[of_family][:, s, sorted(hours)])
+        assert reason.surprise == best > 0
+    assert [reason.surprise for reason in incident.reasons] == sorted(
+        (reason.surprise for reason in incident.reasons), reverse=True
+    )
+
+
+def test_volume_is_traced_to_the_segment_with_more_contacts_than_usual(crowded: Case) -> None:
+    calls = [call for call in crowded.calls() if call.kind == "volume"]
+    incident = crowded.describe(calls)
+    assert (incident.metric, incident.direction, incident.affected) == ("contacts", "high", incident.contacts)
+    cause = incident.causes[0]
+    assert dict(cause.segment) == {"queue": "b", "channel": "chat"} or set(cause.segment) <= {
+        ("queue", "b"),
+        ("channel", "chat"),
+    }
+    assert cause.affected > 1.5 * cause.contacts
+
+
+def test_windows_older_than_what_is_at_hand_keep_their_causes_and_reasons(slow: Case, model: IncidentModel) -> None:
+    calls = slow.calls()
+    before = slow.describe(calls)
+    later = Case.of(model, slow.contacts, FAULT + 2, FAULT + 60)
+    worse = [*calls, replace(highest(calls), window=MONDAY + HOUR * (FAULT + 40), score=30.0)]
+    after = later.describe(worse, before)
+    assert after.causes == before.causes
+    assert {reason.family for reason in after.reasons} >= {before.reasons[0].family}
+    assert after.reasons[0].surprise >= before.reasons[0].surprise
+    assert (after.score, after.severity, after.alert_score) == (30.0, 100.0, before.alert_score)
+    assert after.ended_at == dt.datetime.fromtimestamp(MONDAY + HOUR * (FAULT + 41), dt.UTC)
+    # a segment that is known no more is described by its calls alone
+    strange = replace(highest(calls), segment=(("queue", "closed"),), family="transfers", score=99.0)
+    alone = slow.describe([strange])
+    assert (alone.segment, alone.causes, alone.reasons) == ((("queue", "closed"),), (), ())
+
+
+def test_once_critical_always_critical(slow: Case) -> None:
+    calls = slow.calls()
+    before = slow.describe(calls)
+    mild = [replace(call, score=1.23) for call in calls]
+    assert not slow.describe(mild).critical
+    after = slow.describe(mild, before)
+    assert after.critical
+    assert (after.severity, after.alert_severity) == (20.5, before.severity)
+
+
+def test_windows_in_which_another_test_leads_are_not_added_to_the_impact(slow: Case) -> None:
+    one = Call(A_VOICE, MONDAY + HOUR * FAULT, 9.0, 4.0, "aht", "shift", 600.0, 300.0, 30, 8.0, 40)
+    same = replace(one, window=one.window + HOUR, score=5.0, kind="near tail", observed=20.0, expected=7.0, affected=20)
+    other = replace(one, window=one.window + 2 * HOUR, score=5.0, family="contacts", kind="volume", affected=90)
+    far = replace(one, window=one.window + 3 * HOUR, score=5.0, kind="far tail", affected=6)
+    third = replace(same, window=one.window + 4 * HOUR, family="csat", affected=11)
+    around = replace(one, segment=(), score=5.0, affected=300)
+    incident = slow.describe([one, same, other, far, third, around])
+    assert (incident.affected, incident.expected_affected, incident.contacts) == (50, 16.0, 80)
+    assert incident.ended_at == dt.datetime.fromtimestamp(third.window + HOUR, dt.UTC)
+
+
+def test_causes_are_found_in_leaves_that_have_no_segment_of_their_own() -> None:
+    """Queue c had one channel, so it was the same as its leaf; then another channel came."""
+    centre = Centre(weeks=5)
+    only = ~centre.inside(0, 9_999, queue="c", channel="chat")
+    contacts = centre.contacts()
+    known = contacts.chosen(only & centre.inside(0, 672))
+    model, _ = IncidentModel.fit(known, METRICS, window_seconds=HOUR, timezone="UTC", promise=Promise(5.0))
+    slowed = centre.inside(FAULT, FAULT + 3, queue="c", channel="voice")
+    aht = np.where(slowed, 5 * contacts.values["aht"], contacts.values["aht"])
+    case = Case.of(model, replace(contacts, values={**contacts.values, "aht": aht}))
+    voice = (("queue", "c"), ("channel", "voice"))
+    assert voice not in case.model.tree.keys
+    calls = [call for call in case.calls() if call.family == "aht"]
+    incident = case.describe(calls)
+    assert dict(incident.causes[0].segment) == dict(voice)
+    leaf = case.contacts.leaf_in(case.model.tree) == case.model.tree.leaves.index(("c", "voice"))
+    hours = [call.window for call in calls if call.segment == incident.segment]
+    rows = leaf & np.isin(case.contacts.moments // HOUR * HOUR, hours)
+    assert incident.causes[0].contacts == rows.sum()
+
+
+@pytest.mark.parametrize(("score", "severity"), [(-1.0, 0.0), (0.0, 0.0), (2.0, 33.3), (6.0, 100.0), (50.0, 100.0)])
+def test_ten_times_rarer_is_a_sixth_of_the_scale(score: float, severity: float) -> None:
+    assert severity_of_score(score) == severity
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "direction", "sentence"),
+    [
+        ("far tail", "aht", "high", "handle time very high in 9 of 1,015 contacts, usually 0.4"),
+        ("near tail", "csat", "low", "satisfaction low in 9 of 1,015 contacts, usually 0.4"),
+        ("shift", "aht", "high", "handle time averages 214 s, usually 62.1 s"),
+        ("slow drift", "csat", "low", "satisfaction has lately averaged 214, usually 62.1"),
+        ("volume", "contacts", "high", "contacts: 9, usually 0.4"),
+        ("complaints", "complaints", "high", "complaints in 9 of 1,015 contacts, usually 0.4"),
+        ("together", "together", "high", "several metrics bad at once in 9 of 1,015 contacts, usually 0.4"),
+    ],
+)
+def test_what_is_wrong_in_a_sentence(slow: Case, kind: str, metric: str, direction: str, sentence: str) -> None:
+    incident = replace(
+        slow.describe(slow.calls()),
+        kind=kind,
+        metric=metric,
+        direction=direction,
+        affected=9,
+        contacts=1_015,
+        expected_affected=0.4,
+        observed=214.0,
+        expected=62.1,
+    )
+    assert what(incident, WORDS, UNITS) == sentence
+
+
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        (Reason("aht", "far tail", 9.0, 0.02, 8.0), "handle time among its worst 3% in 9 contacts, usually under 0.1"),
+        (Reason("csat", "near tail", 1.0, 1.0, 8.0), "satisfaction among its worst 20% in 1 contact, usually 1"),
+        (Reason("aht", "drift", 1_214.4, 3.456, 8.0), "handle time has lately averaged 1,214 s, usually 3.46 s"),
+        (Reason("contacts", "volume", 109.0, 28.4, 8.0), "contacts: 109, usually 28"),
+        (Reason("complaints", "complaints", 9.0, 1.2, 8.0), "complaints in 9 contacts, usually 1.2"),
+        (Reason("together", "together", 12.0, 1.2, 8.0), "several metrics bad at once in 12 contacts, usually 1.2"),
+    ],
+)
+def test_reasons_in_words(reason: Reason, sentence: str) -> None:
+    assert reason_words(reason, WORDS, UNITS) == sentence
+
+
+def test_causes_and_segments_in_words() -> None:
+    cause = Cause((("queue", "billing"), ("channel", "voice")), 5.2, 3.1, 8.7, 38, 41, 0.93)
+    assert cause_words(cause, "shift") == (
+        "queue billing, channel voice: 38 of 41 affected, 5.2 times as likely as elsewhere (3.1-8.7), 93% of all"
+    )
+    assert cause_words(cause, "volume").startswith("queue billing, channel voice: 38 contacts, usually 41, 5.2 times")
+    assert segment_words(()) == "all contacts"
+    assert segment_words((("queue", "billing"), ("channel", "voice"), ("language", "de"))) == "billing / voice / de"
+    assert segment_words((("queue", "unknown"), ("team_name", "unknown"))) == "unknown queue / unknown team name"
+    assert segment_words((("queue", "a\x1b[2J\nb"),)) == "a [2J b"

@@ -1,0 +1,128 @@
+"""Delivery rounds: what the clock asks for is queued once, and leaves."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+from operations_world import NOW, RecordingChannel, World, make_settings
+
+from cxad_pipeline.operations.rounds import deliver_round, digest_tick
+from cxad_pipeline.store.database import open_store
+from cxad_pipeline.store.incidents import IncidentFilter, find_incidents
+from cxad_pipeline.store.silences import add_silence
+
+pytest_plugins = ["store_databases"]
+HOUR = dt.timedelta(hours=1)
+
+
+def make_world(tmp_path: Path, url: str, **alerts: Any) -> World:
+    settings = make_settings(tmp_path, url, alerts=alerts)
+    return World(settings, open_store(settings), [RecordingChannel()])
+
+
+def round_at(world: World, now: dt.datetime) -> list[str]:
+    """Kinds of messages that a round sends."""
+    (channel,) = world.channels
+    before = len(channel.parcels)
+    done = deliver_round(world.store, world.settings, world.channels, world.teller, lambda: now)
+    assert done.sent == len(channel.parcels) - before
+    return channel.kinds()[before:]
+
+
+@pytest.fixture
+def world(tmp_path: Path, store_url: str) -> Any:
+    made = make_world(tmp_path, store_url)
+    yield made
+    made.store.close()
+
+
+def test_what_is_critical_leaves_at_once_and_the_first_digest_with_it(world: World) -> None:
+    world.judge()
+    # The windows of two days came at once: by now it is over, and that is what people are told.
+    assert sorted(round_at(world, NOW)) == ["digest", "resolved"]
+    assert round_at(world, NOW + HOUR) == []
+
+
+def test_there_is_one_digest_for_each_tick_and_none_where_there_is_nothing_to_say(world: World) -> None:
+    world.judge()
+    round_at(world, NOW)
+    morning = NOW.replace(hour=7, minute=0) - dt.timedelta(minutes=1)
+    assert round_at(world, morning) == []
+    assert round_at(world, morning + dt.timedelta(days=3)) == []  # nothing has happened since
+    # What is found at noon waits for the digest of the next morning.
+    world.settings = make_settings(Path(world.settings.paths.storage).parent, world.settings.store.url)
+    assert round_at(world, morning + dt.timedelta(days=3, hours=5)) == []
+
+
+def test_the_digest_tells_what_is_not_critical_and_remembers_it(tmp_path: Path, sqlite_url: str) -> None:
+    world = make_world(tmp_path, sqlite_url, critical_severity=100)
+    world.judge()
+    assert round_at(world, NOW) == ["digest"]
+    (parcel,) = world.channels[0].parcels
+    assert "billing" in parcel.message.text
+    with world.store.reading() as connection:
+        (stored,), _ = find_incidents(connection, IncidentFilter(), limit=10)
+    assert stored.told.at == NOW
+    assert not stored.told.critical
+    assert round_at(world, NOW + dt.timedelta(days=1)) == []
+    world.store.close()
+
+
+def test_a_silence_keeps_an_incident_out_of_the_digest_and_is_counted_there(tmp_path: Path, sqlite_url: str) -> None:
+    world = make_world(tmp_path, sqlite_url, critical_severity=100)
+    with world.store.writing() as connection:
+        add_silence(
+            connection,
+            scope="incidents",
+            segment=(),
+            metric=None,
+            owner="lead",
+            reason="migration",
+            starts_at=NOW - HOUR,
+            ends_at=NOW + HOUR,
+        )
+    world.judge()
+    round_at(world, NOW)
+    (parcel,) = world.channels[0].parcels
+    assert "hold time" not in parcel.message.text
+    assert "silence" in parcel.message.text.lower()
+    world.store.close()
+
+
+def test_switched_off_alerts_send_nothing_and_find_everything(tmp_path: Path, sqlite_url: str) -> None:
+    world = make_world(tmp_path, sqlite_url, enabled=False)
+    world.judge()
+    assert round_at(world, NOW) == []
+    with world.store.reading() as connection:
+        assert len(find_incidents(connection, IncidentFilter(), limit=10)[0]) == 1
+    world.store.close()
+
+
+def test_an_incident_that_goes_on_is_told_again_after_the_repeat_interval_and_not_before(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    """Judged up to the middle of the incident, so that it is open; then an hour more of it, a day later."""
+    world = make_world(tmp_path, sqlite_url, repeat_hours=24)
+    start = NOW - dt.timedelta(hours=12)  # Tuesday noon: the window from 6 to 12 has just ended
+    world.judge(first=0, windows=6, now=start)
+    assert "opened" in round_at(world, start)
+    assert round_at(world, start + 25 * HOUR) == []  # nothing new of it since
+    with world.store.reading() as connection:
+        (stored,), _ = find_incidents(connection, IncidentFilter(statuses=("open",)), limit=10)
+    assert stored.incident.status == "open"
+
+
+@pytest.mark.parametrize(
+    ("now", "tick"),
+    [
+        ("2026-10-14T06:59:59+00:00", "2026-10-13T07:00:00+00:00"),
+        ("2026-10-14T07:00:00+00:00", "2026-10-14T07:00:00+00:00"),
+        ("2026-10-14T23:00:00+00:00", "2026-10-14T07:00:00+00:00"),
+    ],
+)
+def test_the_tick_of_a_digest_is_the_latest_that_has_passed(tmp_path: Path, now: str, tick: str) -> None:
+    settings = make_settings(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    assert digest_tick(settings, dt.datetime.fromisoformat(now)) == dt.datetime.fromisoformat(tick)
