@@ -191,7 +191,7 @@ def training_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
             "ROC-AUC, injected faults",
             _by_model(metadata_of(made, "evaluation_report").get("injected_roc_auc", {}), ".3f"),
         ),
-        *([("incidents", _calibration_in_words(incidents))] if incidents else []),
+        *([("promise", _calibration_in_words(incidents))] if incidents else []),
         ("model version", f"v{champion.get('version')}, {state} ({champion.get('reason')})"),
         ("report written", "\n".join(metadata_of(made, "evaluation_report").get("files", []))),
     ]
@@ -203,7 +203,7 @@ def calibration_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
     shifts = ", ".join(f"{segment} +{shift:g}" for segment, shift in model["threshold_shifts"].items())
     return [
         ("history", f"{model['history']}, {model['contacts']:,} contacts"),
-        ("incidents", _calibration_in_words(model)),
+        ("promise", _calibration_in_words(model)),
         ("threshold", f"{model['threshold']:.2f}"),
         ("raised by false alarms", shifts or "nowhere"),
         ("too little history", f"{model['segments_without_enough_history']} segments: counted, not tested"),

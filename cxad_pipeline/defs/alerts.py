@@ -104,7 +104,7 @@ def _metadata(done: DeliverySummary, store: Store) -> dict[str, Any]:
         "dead": done.dead,
         "pending": status.pending,
         "dead_letters": status.dead,
-        "by_channel": status.by_channel,
+        "by_channel": {name: {"pending": c.pending, "dead": c.dead} for name, c in status.by_channel.items()},
     }
 
 

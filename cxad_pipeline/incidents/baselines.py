@@ -5,8 +5,13 @@ Belongs here: the estimates and how uncertain they are. Does not belong here: wh
 A baseline is built in stages, each shrunk by as much as the data say (empirical Bayes: the variance of the effects
 between cells is estimated by moments, after DerSimonian & Laird 1986). It starts from the parents: for a leaf, all
 contacts plus what each of its values adds. Then follow the segment's own level, its profile over the day smoothed over
-neighbouring hours, the single hour of the day, the day of the week, and last the single hour of the week, of which two
-weeks of history hold two observations. An hour with nothing of its own is left with what the stages before gave it.
+neighbouring hours, the single hour of the day, the day of the week, that day's own profile, smoothed, and last the
+single hour of the week, of which two weeks of history hold two observations. An hour with nothing of its own is left
+with what the stages before gave it.
+
+The cells of a stage may be alike but for a few: five days of the week are, and on the sixth only half of the channels
+are open. What such a cell says clearly is not taken for noise, however small the variance of the others is: the effect
+is then shrunk by little at most (limited translation: Efron & Morris 1972, JASA 67).
 """
 
 from __future__ import annotations
@@ -22,6 +27,8 @@ from cxad_pipeline.incidents.segments import SegmentTree
 FloatArray = npt.NDArray[np.float64]
 
 DAYS = 7
+CLEAR, MOST_WITHHELD = 3.0, 1.0
+"""An effect of a mean of more than so many standard errors is shrunk by so many at most."""
 _TINY = 1e-12
 
 
@@ -36,6 +43,9 @@ def stages(per_day: int) -> Iterator[Pooled]:
     most of the work, and on a busy machine the threads of a matrix product wait for one another.
     """
 
+    # Three hours to either side at most, whatever the length of a window.
+    reach = max(4 * per_day // 24, 1)
+
     def by_day(cells: FloatArray) -> FloatArray:
         return cells.reshape(len(cells), DAYS, per_day)
 
@@ -45,8 +55,6 @@ def stages(per_day: int) -> Iterator[Pooled]:
     def around_the_hour(cells: FloatArray) -> FloatArray:
         hours = by_day(cells).sum(axis=1)
         pooled = hours.copy()
-        # Three hours to either side at most, whatever the length of a window.
-        reach = max(4 * per_day // 24, 1)
         for apart in range(1, min(reach, per_day // 2 + 1)):
             sides = np.roll(hours, apart, axis=1)
             if 2 * apart != per_day:  # else both sides are the same hour
@@ -57,6 +65,14 @@ def stages(per_day: int) -> Iterator[Pooled]:
     def hour_of_day(cells: FloatArray) -> FloatArray:
         return np.tile(by_day(cells).sum(axis=1), DAYS)
 
+    def around_the_hour_of_week(cells: FloatArray) -> FloatArray:
+        days = by_day(cells)
+        pooled = days.copy()
+        for apart in range(1, reach):  # a day ends at midnight: no way round
+            pooled[..., apart:] += (1.0 - apart / reach) * days[..., :-apart]
+            pooled[..., :-apart] += (1.0 - apart / reach) * days[..., apart:]
+        return pooled.reshape(cells.shape)
+
     def day_of_week(cells: FloatArray) -> FloatArray:
         return np.repeat(by_day(cells).sum(axis=2), per_day, axis=1)
 
@@ -65,6 +81,8 @@ def stages(per_day: int) -> Iterator[Pooled]:
         yield around_the_hour
         yield hour_of_day
     yield day_of_week
+    if reach > 1:
+        yield around_the_hour_of_week
     if per_day > 1:
         yield lambda cells: cells
 
@@ -189,13 +207,14 @@ def _from_parents(
 def _shrunk(
     base: FloatArray, uncertain: FloatArray, effect: FloatArray, noise: FloatArray, between: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Add an effect, shrunk by between / (between + noise); the variance of the sum goes with it."""
-    if between == 0:
-        return base, uncertain, np.zeros_like(effect)
+    """Add an effect, shrunk by between / (between + noise) or less; the variance of the sum goes with it."""
+    there = np.isfinite(noise)
+    own = np.where(there, noise, 0.0)
     if np.isinf(between):
-        share = np.isfinite(noise).astype(np.float64)
-        own = np.where(np.isfinite(noise), noise, 0.0)
+        share = there.astype(np.float64)
         return base + share * effect, (1 - share) * uncertain + own, share * effect
-    share = between / (between + noise)
-    own = np.where(np.isfinite(noise), noise, 0.0)
+    share = np.where(there, between / (between + noise), 0.0)
+    size = np.abs(effect)
+    least = 1 - MOST_WITHHELD * np.sqrt(own) / np.maximum(size, _TINY)
+    share = np.where(there & (size > CLEAR * np.sqrt(own)), np.maximum(share, least), share)
     return base + share * effect, (1 - share) ** 2 * (uncertain + between) + share**2 * own, share * effect

@@ -103,6 +103,7 @@ def mean_evidence(
     tested: BoolArray,
     count: FloatArray,
     total: FloatArray,
+    beyond: FloatArray,
     mean: Expectation,
     profile: MeanProfile,
     drifts: Mapping[Kind, Drift],
@@ -110,7 +111,9 @@ def mean_evidence(
 ) -> list[Evidence]:
     """Whether the window's mean is shifted, and whether those of the windows up to it are.
 
-    The deviation is divided by the root of within / n + between + the variance of the baseline itself.
+    The deviation is divided by the root of within / n + between + the variance of the baseline itself. In a segment
+    whose values hardly vary, one contact alone moves the mean by many times that: a shift also needs `LEAST_AFFECTED`
+    values `beyond` the near threshold.
     """
     n = np.maximum(count, 1)
     shift = metric.sign * (total / n - mean.value)
@@ -121,7 +124,7 @@ def mean_evidence(
     observed = metric.unworked(total / n)
     large = _is_large(metric, observed, usual, min_effect)
     statistic = np.where(tested, -log_ndtr(-z) / np.log(10), np.nan)
-    found = [Evidence(metric.name, "shift", statistic, True, observed, usual, large)]
+    found = [Evidence(metric.name, "shift", statistic, True, observed, usual, large & (beyond >= LEAST_AFFECTED))]
     for kind, drift in drifts.items():
         sums, run = cusum(z - drift.error * lasting, shift, tested, drift.allowance)
         lately = metric.unworked(mean.value + metric.sign * run)

@@ -124,14 +124,14 @@ def _surprises(evidence: Evidence, calibration: Calibration | None) -> FloatArra
 def _weights(evidence: Sequence[Evidence], metrics: int) -> FloatArray:
     """Weight of each test.
 
-    A metric has weight 1, which its tests of the window share. What the metrics say together has half of what they
-    have alone, however many there are: faults that meet some of the contacts are as well worth finding as others.
+    A metric has weight 1, which its tests of the window share. What the metrics say together has as much as they have
+    alone, however many there are: faults that meet some of the contacts are as well worth finding as others.
     """
     of_kind: dict[Kind, float] = {
         "drift": SIDE_WEIGHT,
         "slow drift": SIDE_WEIGHT,
         "volume": SIDE_WEIGHT,
-        "together": metrics / 2,
+        "together": float(metrics),
         "complaints": 1.0,
     }
     return np.array([of_kind.get(one.kind, 1 / TESTS_OF_WINDOW) for one in evidence])

@@ -5,9 +5,9 @@ Belongs here: what one value or one contact says. Does not belong here: counts a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ TAIL_SHARES = (FAR, NEAR)
 segment that all wait a little longer, the far one by the few that wait far too long."""
 GRID = (0.5, NEAR, 0.1, 0.05, FAR, 0.02, 0.01)
 """Tail shares between which the badness of a value is interpolated."""
+JOINT = 0.0075
+"""Share of contacts in which two metrics together are beyond their threshold, for each pair: with five metrics, some 4%
+of contacts are so in one pair or another."""
 LEAST_FOR_QUANTILE = 1000
 """Values from which on a segment has thresholds of its own. With fewer, the share beyond the far one would by chance
 differ between history, where it was made to be `FAR`, and what comes after by more than a fifth."""
@@ -61,8 +64,8 @@ class MetricRule:
         return np.log1p(np.maximum(values, 0.0) / MINUTE) if self.logarithmic else values
 
     def unworked(self, values: FloatArray) -> FloatArray:
-        """From the working scale back to the metric's own unit."""
-        return MINUTE * np.expm1(values) if self.logarithmic else values
+        """From the working scale back to the metric's own unit; a baseline below 0 s, which no duration has, is 0 s."""
+        return MINUTE * np.expm1(np.maximum(values, 0.0)) if self.logarithmic else values
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,21 +73,23 @@ class Tails:
     """The bad tails of each leaf's values, and of what all metrics of a contact say together.
 
     Badness of a value is the logarithm of how rare it is at the bad end, from 0 at the median to log 50 for one in a
-    hundred, where it ends; the badness of a contact is the sum of its two worst. A fault that meets some of the
-    contacts moves two metrics or more of the same ones, which no metric shows by itself; metrics that it leaves alone
-    would only add noise.
+    hundred, where it ends. A fault that meets some of the contacts moves two metrics or more of the same ones, which no
+    metric shows by itself. Every pair of metrics has a threshold of its own for the sum of their badness: transfers and
+    effort are bad together every day, handle time and hold are not, and one threshold for the two worst metrics of a
+    contact would be set by the former and hide the latter. The pairs' thresholds are those of all contacts, for badness
+    is relative to the leaf already, and a leaf has few contacts so far out.
 
     Attributes
     ----------
     quantiles
         Values beyond which the shares of `GRID` lie, times the metric's sign, (metrics, grid, leaves + 1); the last
         ones are those of all contacts.
-    together
-        Badness of a contact beyond which the share `FAR` lies, (leaves + 1,).
+    joint
+        Sum of the badness of two metrics beyond which the share `JOINT` of all contacts lies, (pairs,).
     """
 
     quantiles: FloatArray
-    together: FloatArray
+    joint: FloatArray
 
     @classmethod
     def fit(
@@ -103,15 +108,15 @@ class Tails:
         """
         levels = [1 - share for share in GRID]
         found = [_quantiles(tree, leaf, metric.sign * values[metric.name], levels) for metric in metrics]
-        tails = cls(np.array(found), np.zeros(len(tree.leaves) + 1))
-        badness = tails.badness(metrics, leaf, values)
-        return cls(tails.quantiles, _quantiles(tree, leaf, badness, [1 - FAR])[0])
+        tails = cls(np.array(found), np.zeros(0))
+        sums = tails._sums(metrics, leaf, values)
+        return cls(tails.quantiles, np.array([np.quantile(own, 1 - JOINT) for own in sums]))
 
     def extended(self, more: int) -> Tails:
         """With so many more leaves after the known ones, which have the tails of all contacts."""
-        number = len(self.together) - 1
+        number = self.quantiles.shape[2] - 1
         rows = np.append(np.arange(number), np.full(more + 1, number))
-        return Tails(self.quantiles[..., rows], self.together[rows])
+        return Tails(self.quantiles[..., rows], self.joint)
 
     def beyond(self, m: int, metric: MetricRule, leaf: IntegerArray, values: FloatArray, share: float) -> FloatArray:
         """1 for each value beyond the threshold with that share, else and where it is missing 0; (n,)."""
@@ -121,21 +126,32 @@ class Tails:
         """The values, none worse than one in a hundred of its leaf is: no single contact moves a mean far; (n,)."""
         return np.asarray(metric.sign * np.fmin(metric.sign * values, self.quantiles[m, -1, leaf])) + 0.0 * values
 
-    def badness(
+    def badness(self, m: int, metric: MetricRule, leaf: IntegerArray, values: FloatArray) -> FloatArray:
+        """Badness of each value of a metric, (n,); 0 where it is missing."""
+        signed = metric.sign * values
+        found = np.zeros(len(leaf))
+        for g, step in enumerate(np.diff(-np.log(GRID))):
+            low, high = self.quantiles[m, g, leaf], self.quantiles[m, g + 1, leaf]
+            part = np.divide(signed - low, high - low, out=(signed > low).astype(np.float64), where=high > low)
+            found += step * np.clip(np.nan_to_num(part), 0.0, 1.0)
+        return found
+
+    def together(
         self, metrics: Sequence[MetricRule], leaf: IntegerArray, values: Mapping[str, FloatArray]
     ) -> FloatArray:
-        """Badness of each contact, (n,); a missing value adds nothing."""
-        worst, second = np.zeros(len(leaf)), np.zeros(len(leaf))
-        for m, metric in enumerate(metrics):
-            signed = metric.sign * values[metric.name]
-            own = np.zeros(len(leaf))
-            for g, step in enumerate(np.diff(-np.log(GRID))):
-                low, high = self.quantiles[m, g, leaf], self.quantiles[m, g + 1, leaf]
-                part = np.divide(signed - low, high - low, out=(signed > low).astype(np.float64), where=high > low)
-                own += step * np.clip(np.nan_to_num(part), 0.0, 1.0)
-            second = np.maximum(second, np.minimum(worst, own))
-            worst = np.maximum(worst, own)
-        return np.asarray(worst + second)
+        """1 for each contact of which two metrics together are beyond their threshold, else 0; (n,)."""
+        beyond = np.zeros(len(leaf), dtype=np.bool_)
+        for own, threshold in zip(self._sums(metrics, leaf, values), self.joint, strict=True):
+            beyond |= own > threshold
+        return beyond.astype(np.float64)
+
+    def _sums(
+        self, metrics: Sequence[MetricRule], leaf: IntegerArray, values: Mapping[str, FloatArray]
+    ) -> Iterator[FloatArray]:
+        """Badness of each pair of metrics together, (n,) each."""
+        badness = [self.badness(m, metric, leaf, values[metric.name]) for m, metric in enumerate(metrics)]
+        for first, second in combinations(badness, 2):
+            yield first + second
 
 
 def _quantiles(tree: SegmentTree, leaf: IntegerArray, values: FloatArray, levels: Sequence[float]) -> FloatArray:

@@ -24,7 +24,7 @@ from cxad_pipeline.incidents.evidence import (
 from cxad_pipeline.incidents.findings import Findings, calibrations_of, findings_of, joined
 from cxad_pipeline.incidents.history import days_with_contacts, length_in_weeks, median_by_slot, without_history
 from cxad_pipeline.incidents.kinds import Kind
-from cxad_pipeline.incidents.metrics import MetricRule
+from cxad_pipeline.incidents.metrics import NEAR, TAIL_SHARES, MetricRule
 from cxad_pipeline.incidents.profile_set import Profiles, Usual
 from cxad_pipeline.incidents.profiles import Folds, as_share
 from cxad_pipeline.incidents.rollups import Rollups
@@ -225,7 +225,8 @@ class Monitor:
                 beyond = rollups.exceedances[m, tail]
                 yield exceedance_evidence(metric.name, kind, tested, beyond, count, rate, profile, effect)
             mean, of_mean = usual.means[m], fitted.means[m]
-            yield from mean_evidence(metric, tested, count, rollups.total[m], mean, of_mean, DRIFTS, effect)
+            total, near = rollups.total[m], rollups.exceedances[m, TAIL_SHARES.index(NEAR)]
+            yield from mean_evidence(metric, tested, count, total, near, mean, of_mean, DRIFTS, effect)
         tested = states == State.TESTED
         if len(self.metrics) > 1:
             k, rate, profile = rollups.together, usual.together, fitted.together

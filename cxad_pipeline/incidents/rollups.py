@@ -35,7 +35,7 @@ class Rollups:
         Contacts, those among them that the detector flagged, and those with a complaint, (s, t): one customer who
         complains five times is a single anomaly.
     together
-        Contacts whose metrics together are in the far tail, (s, t).
+        Contacts of which two metrics together are beyond their threshold, (s, t).
     count, total, squares
         Per metric the values that are there, the sum and sum of squares of the bounded values on the working scale,
         (m, s, t).
@@ -98,14 +98,14 @@ class Rollups:
             count[m], total[m], squares[m] = summed(present.astype(float)), summed(worked), summed(worked**2)
             for tail, share in enumerate(TAIL_SHARES):
                 exceedances[m, tail] = summed(tails.beyond(m, metric, leaf[inside], raw, share))
-        badness = tails.badness(metrics, leaf[inside], {name: column[inside] for name, column in values.items()})
+        together = tails.together(metrics, leaf[inside], {name: column[inside] for name, column in values.items()})
         nothing = np.zeros(int(inside.sum()))
         return cls(
             windows,
             summed(None),
             summed(nothing if flagged is None else flagged[inside].astype(float)),
             summed(nothing if complaints is None else (complaints[inside] > 0).astype(np.float64)),
-            summed((badness > tails.together[leaf[inside]]).astype(np.float64)),
+            summed(together),
             count,
             total,
             squares,

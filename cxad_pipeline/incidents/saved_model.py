@@ -66,7 +66,7 @@ def document_of(model: IncidentModel) -> tuple[dict[str, Any], dict[str, npt.NDA
         "parents": tree.parents,
         "level": tree.level,
         "tails/quantiles": model.tails.quantiles,
-        "tails/together": model.tails.together,
+        "tails/joint": model.tails.joint,
         "usual_contacts": monitor.usual_contacts,
         "cold": monitor.cold,
         "peaks/score": monitor.replayed.score,
@@ -114,7 +114,8 @@ def parts_of(document: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
         expected |= {f"{name}/{part}": (np.float64, (number, s, slots)) for part in ("value", "variance")}
         expected |= {f"{name}/{part}": (np.float64, (number, s, 1)) for part in of_segment}
     # Quantiles are NaN where a metric has no value.
-    if arrays["tails/quantiles"].shape != (m, len(GRID), leaves + 1) or arrays["tails/together"].shape != (leaves + 1,):
+    pairs = m * (m - 1) // 2
+    if arrays["tails/quantiles"].shape != (m, len(GRID), leaves + 1) or arrays["tails/joint"].shape != (pairs,):
         raise ValueError(f"tails are not those of {m} metrics and {leaves} leaves")
     for name, (dtype, shape) in expected.items():
         check_array(f"{KIND}: {name}", arrays[name], dtype, shape)
@@ -137,7 +138,7 @@ def parts_of(document: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
     return {
         "tree": tree,
         "metrics": metrics,
-        "tails": Tails(arrays["tails/quantiles"], arrays["tails/together"]),
+        "tails": Tails(arrays["tails/quantiles"], arrays["tails/joint"]),
         "monitor": monitor,
         "promise": Promise(**document["promise"]),
         "threshold": float(document["threshold"]),

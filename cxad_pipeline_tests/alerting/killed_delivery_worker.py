@@ -95,9 +95,11 @@ def live(world: World, model: IncidentModel, number: int, fatal_line: int | None
     Parameters
     ----------
     fatal_line
-        The process kills itself before it runs so many further lines of Python; 0: it counts them, and leaves their
-        number in the file `lines` of the folder; None for a process that is left alone.
+        The process kills itself before it runs so many further lines of Python; 0: it counts them; None for a process
+        that is left alone. Who comes to the end leaves in the file `measured` of the folder how many lines and seconds
+        detecting took, and all of it.
     """
+    begun = time.monotonic()
     rows, begin = contacts_of_life(number)
     executioner = Executioner(fatal_line)
     if fatal_line is not None:
@@ -107,10 +109,11 @@ def live(world: World, model: IncidentModel, number: int, fatal_line: int | None
     store, now = world.open(), dt.datetime.now(dt.UTC)
     record_statistics(store, model, rows, begin, begin + STEP, now)
     judge(store, model, [rows], begin, begin + STEP, settings, teller, now)
+    detected = executioner.lines, time.monotonic() - begun
     deliver_all(store, settings, channels, teller)
     sys.settrace(None)
-    if fatal_line == 0:
-        (world.folder / "lines").write_text(str(executioner.lines))
+    measured = [detected, (executioner.lines, time.monotonic() - begun)]
+    (world.folder / "measured").write_text(json.dumps(measured))
 
 
 def deliver_all(store: Store, settings: Settings, channels: Sequence[Channel], teller: Teller) -> None:

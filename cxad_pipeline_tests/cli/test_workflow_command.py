@@ -6,12 +6,10 @@ import csv
 import subprocess
 from pathlib import Path
 
-from command_world import CommandWorld, summary
+from command_world import REPOSITORY, CommandWorld, summary
 
 from cxad_pipeline.cli.instance import Materialized
 from cxad_pipeline.cli.pipeline import training_rows
-
-DIGEST = "interactions unusual"
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
@@ -55,12 +53,20 @@ def test_the_summary_says_what_the_files_say(
     assert "http://127.0.0.1:5000" in rows["look around"][0]
 
 
-def test_the_alerts_are_printed_for_each_window(
+def test_the_one_incident_of_the_sample_is_printed_and_then_the_digest(
     first_run: tuple[CommandWorld, subprocess.CompletedProcess[str]],
 ) -> None:
-    world, done = first_run
-    assert done.stdout.count(DIGEST) == len(_exports(world)) == 8
-    assert summary(done.stdout[done.stdout.index("\nWorkflow\n") :])["alerts"] == ["8 sent"]
+    _, done = first_run
+    told, _, rest = done.stdout.partition("\nDigest: ")
+    (incident,) = _rows(REPOSITORY / "data" / "labels" / "mock_inference_incidents.csv")
+    first = told.splitlines()[0]
+    assert incident["queue"] in first
+    assert "hold time" in first
+    assert "1 of 5 incidents this week" in told
+    assert "2,976 contacts scored" in rest
+    rows = summary(done.stdout[done.stdout.index("\nWorkflow\n") :])
+    assert rows["incidents"] == ["1 opened, 0 changed"]
+    assert rows["messages"] == ["2 sent"]
 
 
 def test_progress_goes_to_stderr_without_warnings_of_libraries_and_control_characters(
@@ -85,9 +91,9 @@ def test_a_second_run_replaces_and_tells_nothing_twice(trained: CommandWorld) ->
     assert sorted(trained.processed.iterdir()) == files
     assert trained.rows_by_window() == counts
     assert sum(int(str(count)) for count in counts.values()) == 2976
-    assert DIGEST not in again.stdout
+    assert again.stdout.startswith("Workflow\n"), "nobody is told again"
     rows = summary(again.stdout)
-    assert rows["alerts"] == ["8 told before and not told again"]
+    assert rows["messages"] == ["none"]
     assert rows["model version"][0].startswith("v2")
 
 

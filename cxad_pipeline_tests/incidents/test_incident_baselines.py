@@ -135,6 +135,21 @@ def test_a_rate_without_history_is_that_of_all_contacts_times_the_factor_of_each
         np.testing.assert_allclose(baseline.value[leaf], rate[queue] * rate[channel] / rate[0], rtol=1e-2)
 
 
+def test_a_day_unlike_all_others_is_learned_by_day_and_not_by_night() -> None:
+    # On Sundays only e-mails, which take long, are answered between 7 and 21 h; at night it is so every day.
+    tree = SegmentTree.of(("queue",), [("a",), ("b",)])
+    hour, day = np.arange(168) % 24, np.arange(168) // 24
+    sunday = (day == 6) & (hour >= 7) & (hour < 21)
+    random = np.random.default_rng(0)
+    weights = np.tile(np.where(sunday, 60.0, 200.0), (len(tree), 1))
+    truth = np.where(sunday, 0.4, 0.0)
+    means = truth + random.normal(size=weights.shape) / np.sqrt(weights)
+    baseline = mean_baseline(tree, 24, weights, weights * means)
+    assert baseline.value[1:, sunday].mean() > 0.25
+    assert np.abs(baseline.value[1:, (day == 6) & ~sunday].mean()) < 0.1
+    assert np.abs(baseline.value[1:, day < 6].mean()) < 0.02
+
+
 @pytest.mark.parametrize("per_day", [1, 2, 3, 4, 6, 12, 24, 96])
 def test_stages_pool_as_the_matrices_of_their_weights_do(per_day: int) -> None:
     slots = 7 * per_day
@@ -145,7 +160,10 @@ def test_stages_pool_as_the_matrices_of_their_weights_do(per_day: int) -> None:
     weights = [np.ones((slots, slots))]
     if per_day > 1:
         weights += [np.maximum(1 - apart / reach, 0.0), apart == 0]
-    weights.append(day[:, None] == day)
+    same_day = day[:, None] == day
+    weights.append(same_day)
+    if reach > 1:
+        weights.append(np.maximum(1 - np.abs(hour[:, None] - hour) / reach, 0.0) * same_day)
     if per_day > 1:
         weights.append(np.eye(slots))
     cells = np.random.default_rng(per_day).normal(size=(3, slots))
