@@ -53,7 +53,7 @@ def build_definitions(settings: Settings, *, channels: list[Channel] | None = No
         jobs=[training, scoring, *others],
         schedules=schedules(settings, training, scoring),
         sensors=[
-            *sensors(settings, training, scoring),
+            *sensors(settings, store_of, training, scoring),
             delivery_sensor(settings, store_of, channels, teller, status),
             run_failure_sensor(settings, store_of, channels, teller, status),
         ],

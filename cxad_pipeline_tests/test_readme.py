@@ -23,21 +23,22 @@ MADE_ELSEWHERE = {"make workflow", "make test", "make up"}
 API = "http://127.0.0.1:8000"
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def _blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
-def _commands() -> list[str]:
+def _commands(page: str = README) -> list[str]:
     """One command a line; in a quoted text a line may go on."""
-    lines = [line for block in _blocks("sh") for line in block.replace(",\n  ", ", ").splitlines() if line]
+    lines = [line for block in _blocks("sh", page) for line in block.replace(",\n  ", ", ").splitlines() if line]
     return [line for line in lines if line not in MADE_ELSEWHERE]
 
 
 @pytest.mark.timeout(600)
 def test_every_command_runs(tmp_path: Path) -> None:
     world = CommandWorld(tmp_path)
-    commands = _commands()
-    assert len(commands) >= 10
+    incidents = _commands((REPOSITORY / "docs" / "incidents.md").read_text(encoding="utf-8"))
+    commands = [*_commands(), *incidents]
+    assert len(commands) - 6 >= len(incidents) >= 6
     with ExitStack() as servers:
         port = ""
         for command in commands:
@@ -52,12 +53,22 @@ def test_every_command_runs(tmp_path: Path) -> None:
                 _call(words, port)
             else:
                 assert words[0] == "cxad", f"{command}: neither cxad nor one of {sorted(MADE_ELSEWHERE)}"
+                if words[1] == "feedback":
+                    words[2] = _incident(world)
                 done = world.run(*words[1:], **variables)
                 assert done.returncode == 0, f"{command}\n{done.stderr}"
                 if "--output" in words:
                     assert (world.folder / words[words.index("--output") + 1]).stat().st_size > 0
     assert port, "the README does not serve"
     assert {"champion_model", "ensemble_scores"} <= _made(world)
+
+
+def _incident(world: CommandWorld) -> str:
+    """The id of the sample's incident, in place of the one in the documentation."""
+    listing = world.run("incidents")
+    found = re.search(r"\b20261013-[0-9a-f]{6}\b", listing.stdout)
+    assert found, listing.stdout + listing.stderr
+    return found.group()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ Belongs here: cursors, run requests and events. Does not belong here: which wind
 import datetime as dt
 import hashlib
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -26,9 +27,11 @@ from cxad_pipeline.interactions.landing_plan import (
     trained_on,
 )
 from cxad_pipeline.interactions.sources import readers
-from cxad_pipeline.operations.retraining import TrainingMemory, asks_for_training
+from cxad_pipeline.operations.retraining import TrainingMemory, asks_for_training, new_trend_reasons
 from cxad_pipeline.registry import versions
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.database import Store, StoreError
+from cxad_pipeline.store.feedback import new_trends_since
 
 if TYPE_CHECKING:  # what Dagster returns has no public name
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -38,13 +41,16 @@ TICK_SECONDS = 30
 
 
 def sensors(
-    settings: Settings, training: "UnresolvedAssetJobDefinition", scoring: "UnresolvedAssetJobDefinition"
+    settings: Settings,
+    store_of: Callable[[], Store],
+    training: "UnresolvedAssetJobDefinition",
+    scoring: "UnresolvedAssetJobDefinition",
 ) -> list[dg.SensorDefinition]:
     """landing_sensor and training_sensor."""
     status = default_sensor_status(settings)
     return [
         _landing_sensor(settings, scoring, status),
-        _training_sensor(settings, training, status),
+        _training_sensor(settings, store_of, training, status),
     ]
 
 
@@ -107,7 +113,10 @@ def _landing_sensor(
 
 
 def _training_sensor(
-    settings: Settings, job: "UnresolvedAssetJobDefinition", status: dg.DefaultSensorStatus
+    settings: Settings,
+    store_of: Callable[[], Store],
+    job: "UnresolvedAssetJobDefinition",
+    status: dg.DefaultSensorStatus,
 ) -> dg.SensorDefinition:
     partitions = scoring_windows(settings)
 
@@ -116,7 +125,7 @@ def _training_sensor(
         minimum_interval_seconds=60,
         default_status=status,
         description="A new training file, enough new rows in files that have changed, or drift in the newest window: "
-        "train again. Drift asks at most once in drift.cooldown_hours.",
+        "train again; so do interactions said to be a new trend. These two at most once in drift.cooldown_hours.",
     )
     def training_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         now = dt.datetime.now(dt.UTC)
@@ -132,12 +141,19 @@ def _training_sensor(
             nothing = f"the models are trained on these {len(files)} files"
         plan = plan_training(files, memory.seen, settings.training.retrain_new_rows)
         drift = newest_drift(context.instance, partitions) if settings.drift.retrain else None
+        trained_at = _trained_at(context.instance)
+        others: list[str] = []
+        try:
+            with store_of().reading() as connection:
+                others = new_trend_reasons(new_trends_since(connection, trained_at))
+        except StoreError as error:
+            context.log.warning(f"verdicts can't be read, new files and drift are looked at alone: {error}")
         reason = asks_for_training(
             plan.reason,
             drift,
-            [],
+            others,
             memory=memory,
-            trained_at=_trained_at(context.instance),
+            trained_at=trained_at,
             cooldown=dt.timedelta(hours=settings.drift.cooldown_hours),
             now=now,
         )

@@ -100,9 +100,9 @@ class Promise:
     weeks
         Horizon: so many weeks in a row are to keep within `weeks * per_week`.
     confidence
-        Probability with which they do by this reckoning, where nothing unusual happens. It is higher than what is wanted
-        (95 of 100 months), since counts of windows are more uneven than the reckoning has it; `benchmarks/incidents.py`
-        says what it comes to. 0 asks for the expected number alone.
+        Probability with which they do by this reckoning, where nothing unusual happens. It is higher than what is
+        wanted (95 of 100 months), since counts of windows are more uneven than the reckoning has it;
+        `benchmarks/incidents.py` says what it comes to. 0 asks for the expected number alone.
     """
 
     per_week: float

@@ -71,6 +71,15 @@ class TrainingMemory:
         return json.dumps(content)
 
 
+NEW_TRENDS = 5
+"""Interactions said to be a new trend since the last training that ask for one: what is usual, models learn from rows."""
+
+
+def new_trend_reasons(number: int) -> list[str]:
+    """What so many verdicts ask for, in words; empty where they are too few."""
+    return [f"{number} interactions are said to be a new trend"] if number >= NEW_TRENDS else []
+
+
 def asks_for_training(
     files: str,
     drift: DriftSeen | None,

@@ -192,6 +192,15 @@ def precision_by_segment(connection: Connection, since: dt.datetime, scope: Scop
     return [_precision(key, counts[key]) for key in sorted(counts, key=lambda key: (-counts[key].total(), key))]
 
 
+def new_trends_since(connection: Connection, since: dt.datetime | None) -> int:
+    """Interactions of which the latest verdict is `new_trend`, said after a moment; None: ever."""
+    latest = select(func.max(feedback.c.id)).group_by(feedback.c.interaction_digest)
+    query = select(func.count()).where(feedback.c.id.in_(latest), feedback.c.verdict == "new_trend")
+    if since is not None:
+        query = query.where(feedback.c.at > since)
+    return int(connection.execute(query).scalar_one())
+
+
 def _precision(segment: Key, said: Counter[str]) -> Precision:
     confirmed, false_alarms = said["confirmed"], said["false_alarm"]
     share = confirmed / (confirmed + false_alarms) if confirmed + false_alarms else None

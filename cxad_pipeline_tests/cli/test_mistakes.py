@@ -87,11 +87,11 @@ def test_a_wrong_variable_is_named(untrained: CommandWorld) -> None:
 
 
 def test_too_few_training_rows_fail_the_run_in_one_line(fresh: CommandWorld) -> None:
-    done = fresh.run("train", CXAD_TRAINING__MIN_ROWS="20000")
+    done = fresh.run("train", CXAD_TRAINING__MIN_ROWS="90000")
     assert done.returncode == FAILED
     said = one_line(done.stderr)
     assert f"{TRAINING_ROWS} training rows" in said
-    assert "training.min_rows asks for 20000" in said
+    assert "training.min_rows asks for 90000" in said
 
 
 def test_a_state_that_cannot_be_written_is_one_line(fresh: CommandWorld) -> None:

@@ -17,6 +17,7 @@ from cxad_pipeline.defs.partitions import range_tags, scoring_windows
 from cxad_pipeline.defs.sensors import sensors
 from cxad_pipeline.detection.drift import DriftReference
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.database import store_opener
 
 WINDOWS = [f"2026-10-{day:02}-{hour:02}00" for day in (5, 6, 7) for hour in (0, 6, 12, 18)]
 RECENT = 4
@@ -69,7 +70,7 @@ class World:
         return dg.Definitions(
             assets=[training_interactions, ensemble_scores, *drift_assets(settings)],
             jobs=[training, scoring],
-            sensors=sensors(settings, training, scoring),
+            sensors=sensors(settings, store_opener(settings), training, scoring),
             resources={"io_manager": StorageIOManager(uri=settings.paths.storage)},
             executor=dg.in_process_executor,
         )

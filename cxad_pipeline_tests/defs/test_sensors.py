@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from anomaly_records import anomaly
 from landing_world import START, RecordingChannel, land, make_settings
 
 from cxad_pipeline.definitions import build_definitions
@@ -15,6 +17,9 @@ from cxad_pipeline.defs import sensors
 from cxad_pipeline.defs.partitions import scoring_windows, windows_for
 from cxad_pipeline.registry import versions
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.anomalies import record_anomalies
+from cxad_pipeline.store.database import open_store
+from cxad_pipeline.store.feedback import add_feedback
 
 
 @pytest.fixture
@@ -230,6 +235,24 @@ def test_a_training_file_that_grows_asks_once_it_has_grown_enough(tmp_path, inst
     land(settings, "a.csv", start=START, rows=420, folder="training")
     requests, _, _ = tick(definitions, "training_sensor", instance, cursor)
     assert [request.tags["cxad/reason"] for request in requests] == ["120 new rows"]
+
+
+def test_interactions_said_to_be_a_new_trend_ask_for_a_training_once(definitions, instance, settings):
+    land(settings, "a.csv", start=START, rows=300, folder="training")
+    _, cursor, _ = tick(definitions, "training_sensor", instance, None)
+    store, now = open_store(settings), dt.datetime.now(dt.UTC)
+    with store.writing() as connection:
+        for number in range(5):
+            record_anomalies(connection, [anomaly(f"c-{number}")])
+            add_feedback(connection, f"c-{number}", "new_trend", by="desk", at=now)
+    store.close()
+    requests, _, _ = tick(definitions, "training_sensor", instance, cursor)
+    assert requests == [], "a training has just been asked for"
+    memory = json.loads(cursor)
+    memory["asked"]["at"] = (now - dt.timedelta(days=30)).isoformat()
+    requests, cursor, _ = tick(definitions, "training_sensor", instance, json.dumps(memory))
+    assert [request.tags["cxad/reason"] for request in requests] == ["5 interactions are said to be a new trend"]
+    assert tick(definitions, "training_sensor", instance, cursor)[0] == []
 
 
 def test_a_failed_run_is_told_in_one_line_each_step(definitions, instance, settings, channel: RecordingChannel):

@@ -402,7 +402,7 @@ def test_windows_and_dimensions_of_another_configuration_are_refused(centre: Cen
 def test_a_shift_raises_the_threshold_of_its_exact_segment(centre: Centre, model: IncidentModel) -> None:
     shifted = replace(model, shifts={IN_A: 1.0, (("queue", "gone"),): 3.0})
     raised = shifted.thresholds() - model.thresholds()
-    assert raised[position(model, queue="a")] == 1
+    assert raised[position(model, queue="a")] == pytest.approx(1)
     assert np.count_nonzero(raised) == 1
     wider = shifted.for_contacts(of_queue("gone", 1, 400)).thresholds()
     assert wider[-1] == model.threshold + 3

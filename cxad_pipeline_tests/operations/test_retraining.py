@@ -7,7 +7,13 @@ import datetime as dt
 import pytest
 
 from cxad_pipeline.interactions.landing_plan import Seen, SeenFile
-from cxad_pipeline.operations.retraining import DriftSeen, TrainingMemory, asks_for_training
+from cxad_pipeline.operations.retraining import (
+    NEW_TRENDS,
+    DriftSeen,
+    TrainingMemory,
+    asks_for_training,
+    new_trend_reasons,
+)
 
 NOW = dt.datetime(2026, 10, 20, 12, tzinfo=dt.UTC)
 COOLDOWN = dt.timedelta(hours=72)
@@ -77,3 +83,8 @@ def test_a_memory_of_files_alone_is_read():
     """Cursors that were written before drift asked for anything."""
     seen = Seen({"a.csv": SeenFile("0" * 64, 7)})
     assert TrainingMemory.from_json(seen.to_json()) == TrainingMemory(seen)
+
+
+def test_a_few_interactions_said_to_be_a_new_trend_ask_for_nothing_and_more_of_them_do():
+    assert new_trend_reasons(NEW_TRENDS - 1) == []
+    assert new_trend_reasons(NEW_TRENDS) == ["5 interactions are said to be a new trend"]
