@@ -6,6 +6,7 @@ Belongs here: running them, rows of the summary, the picture. Does not belong he
 from __future__ import annotations
 
 import datetime as dt
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -43,7 +44,7 @@ def listing(found: Backtest, settings: Settings) -> list[str]:
 
     rows = [
         (
-            f"{incident.started_at:%Y-%m-%d %H:%M} to {_end(incident)}",
+            _period(incident, ZoneInfo(settings.timezone)),
             f"severity {incident.severity:.0f}",
             "at once" if incident.critical else "digest",
             segment_words(incident.segment),
@@ -55,19 +56,21 @@ def listing(found: Backtest, settings: Settings) -> list[str]:
     return ["  ".join([*map(str.ljust, row[:4], widths), row[4]]) for row in rows]
 
 
-def summary_rows(found: Backtest, picture: str) -> list[tuple[str, str]]:
-    """What a replay came to, as rows of the summary."""
-    first, last = (dt.datetime.fromtimestamp(int(s), dt.UTC) for s in (found.windows.start, found.windows.end))
+def summary_rows(found: Backtest, picture: str, settings: Settings) -> list[tuple[str, str]]:
+    """What a replay came to, as rows of the summary; times in the configured zone, as those of the listing."""
+    zone = ZoneInfo(settings.timezone)
+    first, last = (dt.datetime.fromtimestamp(int(s), zone) for s in (found.windows.start, found.windows.end))
     return [
-        ("days", f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"),
+        ("days", f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} {settings.timezone}"),
         ("incidents", f"{len(found.incidents)}, {sum(i.critical for i in found.incidents)} of them told at once"),
         ("a week", f"{found.replayed_per_week:.1f}; promised at most {found.promised_per_week:g}"),
         ("threshold", f"{found.threshold:.2f}"),
-        ("judged by", found.judged_by),
+        ("judged", found.judged_by),
         ("picture", picture),
     ]
 
 
-def _end(incident: Incident) -> str:
-    same = incident.started_at.date() == (incident.ended_at - dt.timedelta(seconds=1)).date()
-    return f"{incident.ended_at:%H:%M}" if same else f"{incident.ended_at:%Y-%m-%d %H:%M}"
+def _period(incident: Incident, zone: ZoneInfo) -> str:
+    start, end = incident.started_at.astimezone(zone), incident.ended_at.astimezone(zone)
+    same = start.date() == (end - dt.timedelta(seconds=1)).date()
+    return f"{start:%Y-%m-%d %H:%M} to {end:%H:%M}" if same else f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"

@@ -173,7 +173,7 @@ def calibrate() -> None:
 def backtest(days: int) -> None:
     """List the incidents that the configuration would have raised in the last days; nobody is told.
 
-    Try a budget before switching it on: CXAD_INCIDENTS__BUDGET_PER_WEEK=2 cxad backtest.
+    Try a budget before switching it on: CXAD_INCIDENTS__BUDGET_PER_WEEK=3 cxad backtest.
     """
     settings = configured()
     _require_incidents(settings)
@@ -186,7 +186,7 @@ def backtest(days: int) -> None:
         stop(str(error), EXIT_USAGE)
     for line in backtesting.listing(found, settings):
         click.echo(line)
-    show("Backtest", backtesting.summary_rows(found, picture))
+    show("Backtest", backtesting.summary_rows(found, picture, settings))
 
 
 @main.command()

@@ -211,6 +211,11 @@ def calibration_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
 
 
 def _calibration_in_words(model: Mapping[str, Any]) -> str:
+    if model["segments_without_enough_history"] == model["segments"]:
+        return (
+            f"nothing is tested yet: {float(model['weeks_of_history']):.1f} weeks of history, two are needed; contacts "
+            "are counted meanwhile"
+        )
     return (
         f"{model['segments']} segments, {float(model['weeks_of_history']):.1f} weeks of history; promised at most "
         f"{model['promised_per_week']:g} a week, {float(model['replayed_per_week']):.1f} in the replay"

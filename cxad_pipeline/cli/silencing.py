@@ -78,7 +78,7 @@ def silence(
     Incidents in it, and in segments inside it, are found and listed as ever; no message is sent.
     """
     settings = configured()
-    owner = owner or login_name("--owner")
+    owner = (owner or "").strip() or login_name("--owner")
     if end is not None:
         if segment or metric or reason or until or hours:
             stop("--end takes no other option than --owner", EXIT_USAGE)

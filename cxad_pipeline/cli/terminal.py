@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from cxad_pipeline.settings import SettingsError
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
@@ -49,6 +51,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             stop("interrupted", EXIT_INTERRUPTED)
+        except SettingsError as error:  # what only shows when the settings are used, such as half a channel
+            stop(str(error), EXIT_USAGE)
         except BrokenPipeError:
             raise  # the reader of a pipe has left: click ends quietly
         except OSError as error:

@@ -50,7 +50,7 @@ def run_failure_sensor(
         notice = run_failure_notice(failure, now=now, secrets=secrets_of(settings))
         try:
             with store_of().writing() as connection:
-                teller.queue(connection, [notice])
+                teller.queue(connection, [notice], now)
             done = deliver_round(store_of(), settings, channels, teller, lambda: dt.datetime.now(dt.UTC))
         except StoreError as error:
             # Raised as a Failure, so that the tick shows one line in place of a traceback; the run is told of later.

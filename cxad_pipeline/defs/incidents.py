@@ -29,7 +29,7 @@ from cxad_pipeline.operations.telling import Teller
 from cxad_pipeline.registry.incident_runs import log_incident_model
 from cxad_pipeline.registry.tracking import TrainingRuns
 from cxad_pipeline.settings import Settings
-from cxad_pipeline.store.database import Store
+from cxad_pipeline.store.database import Store, StoreError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,11 @@ def incident_assets(settings: Settings, store_of: Callable[[], Store], teller: T
             model, _ = calibrate(store_of(), settings, now)
         except NoHistoryError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        removed = prune_store(store_of(), settings, now)
+        try:
+            removed = prune_store(store_of(), settings, now)
+        except StoreError as error:
+            context.log.warning(f"old rows of the store stay until the next calibration: {error}")
+            removed = 0
         figure = _peaks_drawn(model)
         run_id = log_incident_model(model, TrainingRuns(settings, context.run.run_id), figure)
         context.log.info(_model_in_words(model))

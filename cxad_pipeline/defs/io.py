@@ -6,6 +6,7 @@ Nothing is pickled. A partition is replaced whole, or not at all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -86,7 +87,13 @@ class StorageIOManager(dg.ConfigurableIOManager):
                 raise FileNotFoundError(f"{folder.address(name)}.parquet is not there; materialize {name} first")
             with folder.open(f"{name}.parquet") as stream:
                 return pq.read_table(stream)
-        with folder.local_copy(name) as local:
+        with ExitStack() as stack:
+            try:
+                local = stack.enter_context(folder.local_copy(name))
+            except FileNotFoundError:
+                raise FileNotFoundError(
+                    f"{folder.address(name)} is not there; materialize {name} first, as `cxad train` does"
+                ) from None
             return wanted.load(local)
 
 

@@ -40,9 +40,10 @@ def windows_for(partitions: dg.TimeWindowPartitionsDefinition, keys: Sequence[st
 def window_key(partitions: dg.TimeWindowPartitionsDefinition, moment: dt.datetime) -> str:
     """Key of the window that a moment lies in."""
     local = moment.astimezone(ZoneInfo(partitions.timezone))
-    starts = CronSim(partitions.cron_schedule, local + dt.timedelta(minutes=1), reverse=True)
+    starts = CronSim(partitions.cron_schedule, local + dt.timedelta(hours=2), reverse=True)
     # CronSim knows minutes: a second before noon it gives noon, too.
-    return next(start for start in starts if start <= local).strftime(KEY_FORMAT)
+    # In UTC, since the clock shows an hour twice when summer ends.
+    return next(start for start in starts if start.astimezone(dt.UTC) <= moment.astimezone(dt.UTC)).strftime(KEY_FORMAT)
 
 
 def ended_windows(

@@ -23,6 +23,8 @@ IntegerArray = npt.NDArray[np.int64]
 WEEK = 604_800
 NEIGHBOURS = 2
 """Windows up to which two alerts of overlapping segments are one incident."""
+LEAST_THRESHOLD = 0.3
+"""An adjusted p-value above one half calls nobody, however quiet history was."""
 _MOST_CELLS = 4_000
 _TAIL_PEAKS = 20
 
@@ -157,14 +159,15 @@ def threshold_for(peaks: FloatArray, allowed: float) -> float:
     Returns
     -------
     float
-        The threshold; 0 where there are fewer peaks than allowed.
+        The threshold, at least `LEAST_THRESHOLD`.
     """
     ranked = np.sort(peaks)[::-1]
     if allowed >= len(ranked):
-        return float(np.nextafter(ranked[-1], 0)) if len(ranked) else 0.0
+        lowest = float(np.nextafter(ranked[-1], -np.inf)) if len(ranked) else 0.0
+        return max(lowest, LEAST_THRESHOLD)
     number = min(_TAIL_PEAKS, len(ranked) - 1)
     if allowed >= number:
-        return float(ranked[int(allowed)])
+        return max(float(ranked[int(allowed)]), LEAST_THRESHOLD)
     joint = ranked[number]
     scale = float(np.mean(ranked[:number] - joint))
-    return float(joint + scale * np.log(number / allowed))
+    return max(float(joint + scale * np.log(number / allowed)), LEAST_THRESHOLD)

@@ -1,5 +1,9 @@
 """Cumulative sums over windows: what each window is too small to show.
 
+They are window-limited (Lai 1995, JRSS B 57): the sum of a window begins at 0 `MEMORY` windows before it. So what is
+said of a window depends on these alone, and not on how many windows are tested together: scored again by itself, it
+says the same.
+
 Belongs here: the recursion and what it says about the run. Does not belong here: the deviations that it adds up.
 """
 
@@ -17,6 +21,8 @@ MOST_OF_ONE = 4.0
 """What one window can add, before the drift: a drift is made of several."""
 MOST = 12.0
 """Highest value of a sum: it comes down again within a day of ordinary windows after the longest fault."""
+MEMORY = 48
+"""Windows, that of the sum included, that it is made of, tested or not."""
 
 
 def cusum(z: FloatArray, shift: FloatArray, tested: BoolArray, drift: float) -> tuple[FloatArray, FloatArray]:
@@ -52,14 +58,15 @@ def _cusums(
     z: FloatArray, shift: FloatArray, tested: BoolArray, drift: float, most: float, sums: FloatArray, means: FloatArray
 ) -> None:
     for s in range(z.shape[0]):
-        level, run, length = 0.0, 0.0, 0.0
         for t in range(z.shape[1]):
-            if tested[s, t]:
-                level = min(max(level + min(z[s, t], MOST_OF_ONE) - drift, 0.0), most)
-                if level > 0.0:
-                    run += shift[s, t]
-                    length += 1.0
-                else:
-                    run, length = 0.0, 0.0
+            level, run, length = 0.0, 0.0, 0.0
+            for u in range(max(t - MEMORY + 1, 0), t + 1):
+                if tested[s, u]:
+                    level = min(max(level + min(z[s, u], MOST_OF_ONE) - drift, 0.0), most)
+                    if level > 0.0:
+                        run += shift[s, u]
+                        length += 1.0
+                    else:
+                        run, length = 0.0, 0.0
             sums[s, t] = level
             means[s, t] = run / length if length > 0.0 else 0.0

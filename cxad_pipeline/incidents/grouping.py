@@ -7,8 +7,9 @@ Calls of overlapping segments within `NEIGHBOURS` windows are one episode. Two e
 one
 
 - comes while the other goes on, within `NEIGHBOURS` windows, and overlaps a segment that this has reached by then;
-- or comes after the other, overlaps the segment that this is known by (that of its highest call), and fewer than
-  `resolve_after` windows of that segment were tested in the pause.
+- or comes after the other, is of the segment that this is known by (that of its highest call) or of a parent or child
+  of it, and fewer than `resolve_after` windows of that segment were tested in the pause. After a pause, sharing some
+  contacts is not enough: all that overlaps something large would go on with it.
 
 So a fault that pauses overnight is one incident, and a pause of as many tested windows as resolve an incident ends it;
 so does one of `MOST_PAUSE`, whatever was tested: after days without data nobody knows whether it went on.
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cxad_pipeline.incidents.budget import NEIGHBOURS
-from cxad_pipeline.incidents.incident import Call, highest
+from cxad_pipeline.incidents.incident import Call, contains, highest
 from cxad_pipeline.incidents.segments import Key
 
 MOST_PAUSE = 4 * 86_400
@@ -120,7 +121,12 @@ class Grouping:
                 first <= call.window and self.overlap(segment, call.segment)
                 for segment, first in episode.segments.items()
             )
-        return self.overlap(episode.segment, call.segment) and not self.is_over(episode.segment, latest, call.window)
+        related = contains(episode.segment, call.segment) or contains(call.segment, episode.segment)
+        return (
+            related
+            and self.overlap(episode.segment, call.segment)
+            and not self.is_over(episode.segment, latest, call.window)
+        )
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,8 @@ class IncidentModel:
         leaf = contacts.leaf_in(tree)
         silent, forgotten = left_out_cells(tree, windows, left_out)
         teaches = ~(silent[_own_segments(tree)[leaf], position] | special[position])
+        if not teaches.any():
+            raise ValueError("every contact of the history is left out or of a special day: nothing can be learned")
         values = {metric.name: contacts.values[metric.name][teaches] for metric in metrics}
         tails = Tails.fit(tree, metrics, leaf[teaches], values)
         rollups = _counted(tree, metrics, tails, windows, contacts, leaf)

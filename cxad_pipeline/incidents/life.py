@@ -64,6 +64,7 @@ def live(
     describe: Describe,
     now: dt.datetime,
     stored: Stored = lambda _: None,
+    until: int = 0,
 ) -> list[Change]:
     """What becomes of incidents when windows are judged.
 
@@ -99,6 +100,8 @@ def live(
     stored
         The incident of an id that is not among the known ones; None where there is none. A new incident does not take
         the id of another; one that was merged or withdrawn comes back where it begins with the same call.
+    until
+        End of the latest window that is known, seconds since 1970 UTC, where it is later than that of the judged ones.
 
     Returns
     -------
@@ -128,11 +131,11 @@ def live(
     for position, group in enumerate(groups):
         heir = heirs.get(position)
         if heir is not None:
-            change = _updated(heir, group, judged.end, rule, describe, now)
+            change = _updated(heir, group, max(until, judged.end), rule, describe, now)
             if change is not None:
                 updated.append(change)
         else:
-            new.append(_opened(group, taken, stored, judged.end, rule, describe, now))
+            new.append(_opened(group, taken, stored, max(until, judged.end), rule, describe, now))
             taken[new[-1].after.id] = new[-1].after
     return [*gone, *updated, *new]
 

@@ -80,7 +80,7 @@ def backtest(settings: Settings, days: int, now: dt.datetime) -> Backtest:
     NoHistoryError
         If there is too little history; the message says how much there is.
     """
-    contacts = history(settings, days + settings.incidents.history_days)
+    contacts = history(settings, days + settings.incidents.history_days, now)
     seconds = 60 * settings.incidents.window_minutes
     last = int(contacts.moments.max())
     start = (last // seconds + 1) * seconds - days * DAY
@@ -89,7 +89,7 @@ def backtest(settings: Settings, days: int, now: dt.datetime) -> Backtest:
     try:
         if before >= LEAST_BEFORE:
             model, rollups, findings = _by_earlier_days(contacts, earlier, start, last, settings)
-            words = f"judged by the {before} days of contacts before them"
+            words = f"by the {before} days of contacts before them"
         else:
             model, replay = fitted(contacts, settings, Judgements((), {}))
             model = replace(model, tree=replay.tree)

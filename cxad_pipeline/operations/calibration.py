@@ -5,13 +5,14 @@ here: the statistics (`incidents`), and when calibration runs (`defs`).
 
 What verdicts bring about, here and nowhere else, so that nothing changes retroactively:
 
-- *confirmed*: the hours of the incident teach nothing, in its segment and all that overlap it; they count as calls in
-  the replay, since people were called for them;
+- *confirmed*, or nothing said yet: the hours of the incident teach nothing, in its segment and all that overlap it, or
+  the next calibration would take the outage for usual and withdraw it; they count as calls in the replay, since people
+  were called for them;
 - *new trend*: what came before it in its segment teaches nothing any more; until there is enough of the new, the
   segment is a cold start;
 - *false alarm*: each one raises the threshold of its exact segment by `SHIFT_OF_ONE` powers of ten of its rarity, each
   confirmed incident there takes as much back; between 0 and `incidents.max_threshold_shift`;
-- *expected*: a silence, made at once by the store, and nothing here.
+- *expected*: a silence, made at once by the store; its hours teach as others do.
 """
 
 from __future__ import annotations
@@ -25,13 +26,12 @@ from cxad_pipeline.incidents.contacts import Contacts
 from cxad_pipeline.incidents.incident import segment_text
 from cxad_pipeline.incidents.incident_model import IncidentModel, LeftOut, Replay
 from cxad_pipeline.incidents.segments import Key
-from cxad_pipeline.operations.history import history
+from cxad_pipeline.operations.history import NoHistoryError, history
 from cxad_pipeline.operations.watched import promise, watched_metrics, window_seconds
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.calibrations import CalibrationRecord, record_calibration
 from cxad_pipeline.store.database import Store
-from cxad_pipeline.store.feedback import judged_incidents
-from cxad_pipeline.store.incidents import StoredIncident
+from cxad_pipeline.store.incidents import StoredIncident, known_incidents
 
 SHIFT_OF_ONE = 0.25
 """Four false alarms more than confirmed incidents make a segment's threshold ten times rarer."""
@@ -55,26 +55,30 @@ def calibrate(store: Store, settings: Settings, now: dt.datetime) -> tuple[Incid
     NoHistoryError
         If there is no history.
     """
-    contacts = history(settings, settings.incidents.history_days)
+    contacts = history(settings, settings.incidents.history_days, now)
     with store.reading() as connection:
-        judged = judged_incidents(connection, now - dt.timedelta(days=MEMORY_DAYS))
-    judgements = judgements_of([(incident, verdict["verdict"]) for incident, verdict in judged], settings)
-    model, replay = fitted(contacts, settings, judgements)
+        known = known_incidents(connection, now - dt.timedelta(days=MEMORY_DAYS))
+    alive = [stored for stored in known if stored.incident.status in ("open", "resolved")]
+    judgements = judgements_of([(s, None if s.verdict is None else s.verdict["verdict"]) for s in alive], settings)
+    try:
+        model, replay = fitted(contacts, settings, judgements)
+    except ValueError as error:
+        raise NoHistoryError(str(error)) from error
     with store.writing() as connection:
         record_calibration(connection, record_of(model, now))
     return model, replay
 
 
-def judgements_of(judged: Sequence[tuple[StoredIncident, str]], settings: Settings) -> Judgements:
-    """What the latest verdicts on incidents leave out and shift."""
+def judgements_of(judged: Sequence[tuple[StoredIncident, str | None]], settings: Settings) -> Judgements:
+    """What incidents and the latest verdicts on them, None where nobody said anything, leave out and shift."""
     left_out: list[LeftOut] = []
     balance: defaultdict[Key, int] = defaultdict(int)
     for stored, verdict in judged:
         incident = stored.incident
         begin, end = int(incident.started_at.timestamp()), int(incident.ended_at.timestamp())
-        if verdict == "confirmed":
+        if verdict in (None, "confirmed"):
             left_out.append(LeftOut(incident.segment, begin, end, "confirmed"))
-            balance[incident.segment] -= 1
+            balance[incident.segment] -= verdict == "confirmed"
         elif verdict == "new_trend":
             left_out.append(LeftOut(incident.segment, 0, begin, "new trend"))
         elif verdict == "false_alarm":

@@ -20,15 +20,25 @@ from cxad_pipeline.interactions.schema import ID, TIMESTAMP
 MOST = 3
 
 
-def with_examples(incident: Incident, scored: Sequence[pa.Table], model: IncidentModel) -> Incident:
-    """The incident with its examples: those that it has, and better ones among these tables.
+def with_examples(
+    before: Incident | None,
+    incident: Incident,
+    scored: Sequence[pa.Table],
+    period: tuple[dt.datetime, dt.datetime],
+    model: IncidentModel,
+) -> Incident:
+    """The incident with its examples: those that it had before the period of these tables, and better ones among them.
+
+    Those that it had of another metric or segment are dropped: their values would be taken for this one's.
 
     Shown are the worst values of the incident's metric in the part of its segment where its cause lies; for several
     metrics together, complaints and volume the most severe interactions.
     """
     if incident.status in ("merged", "withdrawn"):
         return incident
-    found = list(incident.examples)
+    same = before is not None and (before.segment, before.metric) == (incident.segment, incident.metric)
+    start, end = period
+    found = [each for each in incident.examples if same and not start <= each.timestamp < end]
     for table in scored:
         if table.num_rows:
             found += _of_table(incident, table, model)

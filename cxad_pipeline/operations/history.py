@@ -28,7 +28,7 @@ class NoHistoryError(RuntimeError):
     """There is nothing to learn from; the message says what to do."""
 
 
-def history(settings: Settings, days: int) -> Contacts:
+def history(settings: Settings, days: int, now: dt.datetime | None = None) -> Contacts:
     """The contacts of the last days up to the latest that is known, each once.
 
     A contact may both have trained and been scored, since the same file may land in both folders.
@@ -39,6 +39,9 @@ def history(settings: Settings, days: int) -> Contacts:
         Says where storage is, which columns are watched.
     days
         How far back.
+    now
+        The present time, by default the clock's: contacts after it are left out, since one with a wrong year would else
+        be the end of history.
 
     Raises
     ------
@@ -52,6 +55,10 @@ def history(settings: Settings, days: int) -> Contacts:
     if not parts:
         raise NoHistoryError(f"no interactions in {storage.uri} yet: run `cxad train` first")
     table = pa.concat_tables(parts, promote_options="permissive")
+    kind = table[TIMESTAMP].type
+    table = table.filter(pc.less_equal(table[TIMESTAMP], pa.scalar(now or dt.datetime.now(dt.UTC), kind)))
+    if not table.num_rows:
+        raise NoHistoryError(f"all interactions in {storage.uri} are later than the present time")
     last = pc.max(table[TIMESTAMP])
     begin = pa.scalar(last.as_py() - dt.timedelta(days=days), table[TIMESTAMP].type)
     table = _once(table.filter(pc.greater(table[TIMESTAMP], begin)))

@@ -106,13 +106,14 @@ def judge(
     contacts = joined([contacts_of(table, model.tree.dimensions, model.metrics) for table in scored])
     model = model.for_contacts(contacts)
     asked = windows_within(model, start, end)
-    windows = Windows(asked.start - WARM_UP * asked.seconds, asked.number + WARM_UP, asked.seconds, asked.timezone)
     with store.writing() as connection:
         lock_incidents(connection)
+        earlier = _left_unjudged(connection, asked) + WARM_UP
+        windows = Windows(asked.start - earlier * asked.seconds, asked.number + earlier, asked.seconds, asked.timezone)
+        first = WARM_UP
         rollups = read_rollups(connection, model.tree, model.metrics, windows)
         late = windows.starts + windows.seconds + 60 * settings.incidents.late_minutes > int(now.timestamp())
         findings = model.test(rollups, late)
-        first = _first_unjudged(connection, windows)
         record_findings(connection, model.tree, findings, first, windows.number)
         calls = calls_of(model, findings, rollups, first, windows.number)
         known = known_incidents(connection, _moment(windows.starts[first]) - MEMORY)
@@ -143,15 +144,19 @@ def judge(
             describe=describer,
             now=now,
             stored=stored_incident,
+            until=_newest(connection, windows),
         )
-        changes = [replace(change, after=with_examples(change.after, scored, model)) for change in changes]
+        changes = [
+            replace(change, after=with_examples(change.before, change.after, scored, (start, end), model))
+            for change in changes
+        ]
         # All are saved before any is told: a message says how much of the budget is used.
         for change in changes:
             save_incident(connection, change.after, change.calls, told.get(change.after.id, NOTHING_TOLD))
         for change in changes:
-            earlier = told.get(change.after.id, NOTHING_TOLD)
-            newest = teller.tell(connection, change.before, change.after, earlier, now)
-            if newest != earlier:
+            last = told.get(change.after.id, NOTHING_TOLD)
+            newest = teller.tell(connection, change.before, change.after, last, now)
+            if newest != last:
                 save_incident(connection, change.after, change.calls, newest)
         achieved = opened_between(connection, end - WEEK, end)
     return Judged(tuple(changes), states_of(findings, first), windows.between(first, windows.number), achieved)
@@ -183,18 +188,32 @@ def states_of(findings: Findings, first: int) -> dict[str, int]:
     return {State(value).name.lower(): number for value, number in sorted(counts.items())}
 
 
-def _first_unjudged(connection: Connection, windows: Windows) -> int:
-    """Position from which on to judge: the asked ones, and those just before them that were late when they came."""
+def _left_unjudged(connection: Connection, asked: Windows) -> int:
+    """How many windows before the asked ones are judged with them: back to the earliest that was late, or only counted.
+
+    Only counted is a window whose run failed between counting and judging.
+    """
     rows = find_windows(
         connection,
-        since=_moment(windows.start),
-        until=_moment(windows.starts[WARM_UP]),
+        since=_moment(asked.start) - MEMORY,
+        until=_moment(asked.start),
         segment=(),
         level=None,
-        limit=WARM_UP,
+        limit=int(MEMORY.total_seconds()) // asked.seconds,
     )
-    late = [dt.datetime.fromisoformat(row["start"]).timestamp() for row in rows if row["state"] == "late"]
-    return min([WARM_UP, *(int(start - windows.start) // windows.seconds for start in late)])
+    waiting = [
+        dt.datetime.fromisoformat(row["start"]).timestamp()
+        for row in rows
+        if row["state"] in (None, "late") and row["seconds"] == asked.seconds
+    ]
+    return int(asked.start - min(waiting)) // asked.seconds if waiting else 0
+
+
+def _newest(connection: Connection, windows: Windows) -> int:
+    """End of the latest window that was ever counted, or of the judged ones, seconds since 1970 UTC."""
+    newest = find_windows(connection, since=None, until=None, segment=(), level=None, limit=1)
+    ends = [int(dt.datetime.fromisoformat(row["start"]).timestamp()) + row["seconds"] for row in newest]
+    return max([windows.end, *ends])
 
 
 def _moment(seconds: int) -> dt.datetime:

@@ -72,7 +72,7 @@ class TrainingMemory:
 
 
 NEW_TRENDS = 5
-"""Interactions said to be a new trend since the last training that ask for one: what is usual, models learn from rows."""
+"""Interactions said to be a new trend since the last training that ask for one."""
 
 
 def new_trend_reasons(number: int) -> list[str]:

@@ -37,6 +37,8 @@ WEEK = dt.timedelta(days=7)
 LEASE = dt.timedelta(minutes=5)
 """Longer than the time limits of any channel's attempt together."""
 _MOST = 500
+_MOST_SHOWN = 10_000
+"""Latest anomalies, of which the digest shows the most severe."""
 
 
 def deliver_round(
@@ -82,7 +84,7 @@ def deliver_round(
 
 def _repeat(connection: Connection, teller: Teller, now: dt.datetime) -> None:
     """Remind of critical incidents that have gone on since they were last told, and tell those that were silenced."""
-    page, _ = find_incidents(connection, IncidentFilter(statuses=("open",)), limit=_MOST)
+    page = _all_incidents(connection, IncidentFilter(statuses=("open",)))
     # One whose message still waits is looked at, too: a silence may have begun.
     going_on = [s for s in page if s.told.at is None or s.told.at > now or s.incident.updated_at > s.told.at]
     for stored, told in teller.repeat(connection, going_on, now):
@@ -92,25 +94,26 @@ def _repeat(connection: Connection, teller: Teller, now: dt.datetime) -> None:
 def digest_tick(settings: Settings, now: dt.datetime) -> dt.datetime:
     """The latest moment, not after now, at which a digest was to be sent."""
     local = now.astimezone(ZoneInfo(settings.schedule.timezone))
-    ticks = CronSim(settings.alerts.digest_cron, local + dt.timedelta(minutes=1), reverse=True)
+    ticks = CronSim(settings.alerts.digest_cron, local + dt.timedelta(hours=2), reverse=True)
     # CronSim knows minutes: a second before seven it gives seven, too.
-    return next(tick for tick in ticks if tick <= local).astimezone(dt.UTC)
+    # In UTC, since the clock shows an hour twice when summer ends.
+    return next(moment for tick in ticks if (moment := tick.astimezone(dt.UTC)) <= now.astimezone(dt.UTC))
 
 
 def _digest(connection: Connection, settings: Settings, teller: Teller, now: dt.datetime) -> None:
     """Queue the digest once for each tick of its cron expression; the first one ever comes at once."""
     key = f"digest:{digest_tick(settings, now):%Y-%m-%dT%H:%MZ}"
     before = last_key(connection, "digest")
-    if before is not None and before[0] == key:
+    if before is not None and before[0] >= key:  # also where the clock was set back
         return
     since = None if before is None else before[1]
     digest, untold = _digest_of(connection, settings, since, now)
     message = digest_message(digest, teller.context(connection, now))
     if message is None:
         # The tick is marked as done, so that a finding at noon is not told as the digest of the morning.
-        queue(connection, Notice(key, "digest", "digest", {}, now), [])
+        queue(connection, Notice(key, "digest", "digest", {}, now), [], at=now)
         return
-    teller.queue(connection, [Notice(key, "digest", "digest", message.to_dict(), now)])
+    teller.queue(connection, [Notice(key, "digest", "digest", message.to_dict(), now)], now)
     for stored in untold:
         save_incident(connection, stored.incident, stored.calls, told_in_digest(stored.incident, stored.told, now))
 
@@ -121,14 +124,17 @@ def _digest_of(
     age = settings.alerts.max_age_hours
     oldest = None if age is None else now - dt.timedelta(hours=age)
     silences = find_silences(connection, active_at=now)
-    page, _ = find_incidents(connection, IncidentFilter(statuses=("open", "resolved"), since=oldest), limit=_MOST)
-    new = [s for s in page if s.told.at is None and (since is None or s.incident.opened_at > since)]
+    found = _all_incidents(connection, IncidentFilter(statuses=("open", "resolved"), since=oldest))
+    # A day more than since the last digest: what was judged while that one was made is in the store after it. What
+    # has been told is not told again.
+    recent = None if since is None else since - dt.timedelta(days=1)
+    new = [s for s in found if s.told.at is None and (recent is None or s.incident.updated_at > recent)]
     silenced = [s for s in new if silencing(silences, s.incident.segment, s.incident.metric) is not None]
     untold = [stored for stored in new if stored not in silenced]
-    told = [s for s in page if s.told.at is not None and (since is None or s.incident.opened_at > since)]
+    told = [s for s in found if s.told.at is not None and (since is None or s.incident.opened_at > since)]
     windows = find_windows(connection, since=since or oldest, until=now, segment=(), level=None, limit=100_000)
-    found, _ = find_anomalies(connection, AnomalyFilter(since=since or oldest, hide_expected=True), limit=_MOST)
-    found.sort(key=lambda anomaly: (-anomaly["severity"], anomaly["interaction_id"]))
+    unusual, _ = find_anomalies(connection, AnomalyFilter(since=since or oldest, hide_expected=True), limit=_MOST_SHOWN)
+    unusual.sort(key=lambda anomaly: (-anomaly["severity"], anomaly["interaction_id"]))
     digest = Digest(
         since=since or min([_start(row) for row in windows], default=now - dt.timedelta(days=1)),
         until=now,
@@ -139,10 +145,18 @@ def _digest_of(
         anomalies=sum(row["anomalies"] for row in windows),
         windows=len(windows),
         windows_without_data=sum(row["state"] == "missing" for row in windows),
-        most_severe=tuple(_example(anomaly) for anomaly in found[:ANOMALIES]),
+        most_severe=tuple(_example(anomaly) for anomaly in unusual[:ANOMALIES]),
         dead_letters=outbox_status(connection, now).dead,
     )
     return digest, untold
+
+
+def _all_incidents(connection: Connection, wanted: IncidentFilter) -> list[StoredIncident]:
+    found, cursor = find_incidents(connection, wanted, limit=_MOST)
+    while cursor is not None:
+        page, cursor = find_incidents(connection, wanted, limit=_MOST, cursor=cursor)
+        found += page
+    return found
 
 
 def _start(row: SegmentWindow) -> dt.datetime:

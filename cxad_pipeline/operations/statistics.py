@@ -14,6 +14,7 @@ from cxad_pipeline.incidents import Rollups, Windows
 from cxad_pipeline.incidents.contacts import contacts_of
 from cxad_pipeline.incidents.incident_model import IncidentModel
 from cxad_pipeline.store.database import Store
+from cxad_pipeline.store.incidents import lock_incidents
 from cxad_pipeline.store.segment_windows import replace_rollups
 
 
@@ -73,5 +74,6 @@ def record_statistics(
     wider = model.for_contacts(contacts)
     rollups = wider.rollups(contacts, windows)
     with store.writing() as connection:
+        lock_incidents(connection)  # two runs may count the same window at once
         rows = replace_rollups(connection, wider.tree, wider.metrics, rollups, at=now)
     return Statistics(wider, rollups, rows)

@@ -82,7 +82,7 @@ class Teller:
             now=now,
             make=lambda incident, kind: self._message(connection, incident, told, kind),
         )
-        self._carry_out(connection, decision)
+        self._carry_out(connection, decision, now)
         return decision.told
 
     def repeat(
@@ -101,18 +101,18 @@ class Teller:
             make=lambda incident, kind: self._message(connection, incident, by_id[incident.id].told, kind),
         )
         for _, decision in decisions:
-            self._carry_out(connection, decision)
+            self._carry_out(connection, decision, now)
         return [(by_id[incident.id], decision.told) for incident, decision in decisions]
 
-    def queue(self, connection: Connection, notices: Sequence[Notice]) -> None:
+    def queue(self, connection: Connection, notices: Sequence[Notice], now: dt.datetime) -> None:
         """Put notices into the outbox; edits go to channels that can edit."""
         for notice in notices:
-            queue(connection, notice, receivers(notice, self._channels))
+            queue(connection, notice, receivers(notice, self._channels), at=now)
 
-    def _carry_out(self, connection: Connection, decision: Decision) -> None:
+    def _carry_out(self, connection: Connection, decision: Decision, now: dt.datetime) -> None:
         for key in decision.withdrawn:
             withdraw(connection, key)
-        self.queue(connection, decision.notices)
+        self.queue(connection, decision.notices, now)
 
     def context(
         self,

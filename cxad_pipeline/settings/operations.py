@@ -46,7 +46,7 @@ class IncidentSettings(Node):
         3, ge=3, description="Tested windows without a finding after which an incident is resolved."
     )
     late_minutes: int = Field(
-        0, ge=0, description="A window is judged so long after its end; before that its state is `late`."
+        0, ge=0, le=10_080, description="A window is judged so long after its end; before that its state is `late`."
     )
     special_days: list[dt.date] = Field(
         [], description="Holidays and the like, local days: nothing is learned from them and nothing tested on them."

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -273,8 +273,12 @@ class Settings(Node):
         seconds = 60 * self.incidents.window_minutes
         if 86_400 % seconds:
             raise ValueError(f"incidents.window_minutes: {self.incidents.window_minutes} minutes do not divide a day")
-        begin = dt.datetime(2026, 1, 1, tzinfo=ZoneInfo(self.schedule.timezone))
-        for tick in islice(CronSim(self.schedule.batch_score_cron, begin), 200):
+        zone = ZoneInfo(self.schedule.timezone)
+        winter, summer = (
+            islice(CronSim(self.schedule.batch_score_cron, dt.datetime(2026, month, 1, tzinfo=zone)), 200)
+            for month in (1, 7)
+        )
+        for tick in chain(winter, summer):
             if tick.timestamp() % seconds:
                 raise ValueError(
                     f"incidents.window_minutes: {self.incidents.window_minutes} minutes do not fit into the windows "

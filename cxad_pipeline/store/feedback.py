@@ -12,14 +12,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, or_, select
+from sqlalchemy import Connection, Select, func, insert, select
 
 from cxad_pipeline.incidents.incident import segment_of
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.store.columns import VERDICTS, digest
 from cxad_pipeline.store.expected_anomalies import leaf_of
 from cxad_pipeline.store.incident_tables import incident_feedback, incidents
-from cxad_pipeline.store.incidents import StoredIncident, incidents_query, stored_incidents
 from cxad_pipeline.store.silences import Scope, add_silence
 from cxad_pipeline.store.tables import anomalies, feedback
 from cxad_pipeline.store.verdicts import StoredVerdict, stored_verdict
@@ -151,21 +150,6 @@ def add_incident_feedback(
     if until is not None:
         _silence(connection, "incidents", segment_of(incident.segment), incident.metric, by, note, at, until)
     return stored_verdict(verdict, by, at, note, until)
-
-
-def judged_incidents(connection: Connection, since: dt.datetime) -> list[tuple[StoredIncident, StoredVerdict]]:
-    """Incidents with a verdict that went on at `since` or later, or were judged then; the earliest first.
-
-    Each with its latest verdict. Those that were merged or withdrawn are among them.
-    """
-    query = (
-        incidents_query()
-        .where(incident_feedback.c.id.is_not(None))
-        .where(or_(incidents.c.ended_at >= since, incident_feedback.c.at >= since))
-        .order_by(incidents.c.started_at, incidents.c.number)
-    )
-    found = stored_incidents(connection, connection.execute(query).all())
-    return [(one, one.verdict) for one in found if one.verdict is not None]
 
 
 def precision_by_segment(connection: Connection, since: dt.datetime, scope: Scope = "incidents") -> list[Precision]:

@@ -131,14 +131,21 @@ def _claimed(connection: Connection, row: Row[Any], leased_until: dt.datetime) -
 
 
 def _first_receipt(connection: Connection, topic_digest: str, channel: str) -> dict[str, Any] | None:
+    """Receipt of the message that later ones of the topic continue.
+
+    The first one; but where receipts name posts (`ts`), the latest that begins a thread, since the first post may have
+    been deleted, or be in a channel that was left.
+    """
     query = (
         select(deliveries.c.receipt)
         .where(deliveries.c.topic_digest == topic_digest, deliveries.c.channel == channel, deliveries.c.state == "sent")
         .order_by(deliveries.c.id)
-        .limit(1)
     )
-    found: dict[str, Any] | None = connection.execute(query).scalar_one_or_none()
-    return found
+    found: list[dict[str, Any]] = list(connection.execute(query).scalars())
+    begun = [receipt for receipt in found if "ts" in receipt and "thread_ts" not in receipt]
+    if begun:
+        return begun[-1]
+    return found[0] if found else None
 
 
 def settle_sent(connection: Connection, claimed: Claimed, receipt: dict[str, Any], at: dt.datetime) -> bool:

@@ -102,17 +102,19 @@ def test_text_is_not_interpreted(receiver: Receiver) -> None:
 
 
 def test_each_address_has_a_name_of_its_own(receiver: Receiver) -> None:
-    assert AppriseChannel(receiver.url(), 1).name == "apprise-1-json"
-    assert AppriseChannel("pagerduty://0123456789abcdef0123456789abcdef@0123456789abcdefghij", 3).name == (
-        "apprise-3-pagerduty"
-    )
+    pager = "pagerduty://0123456789abcdef0123456789abcdef@0123456789abcdefghij"
+    names = [AppriseChannel(url, 1).name for url in (receiver.url(), pager, "json://other.example/x")]
+    assert [name.rpartition("-")[0] for name in names] == ["apprise-json", "apprise-pagerduty", "apprise-json"]
+    assert len(set(names)) == 3
+    assert AppriseChannel(pager, 3).name == names[1], "the place in the list is no part of it"
     assert not AppriseChannel(receiver.url(), 1).edits
 
 
 def test_a_refusal_is_told_with_what_apprise_says_of_it(receiver: Receiver) -> None:
     receiver.status = 503
     error = failure_of(AppriseChannel(receiver.url(), 2), parcel())
-    assert str(error).startswith(f"apprise-2-json did not take the message {MESSAGE.headline!r}: ")
+    name = AppriseChannel(receiver.url(), 2).name
+    assert str(error).startswith(f"{name} did not take the message {MESSAGE.headline!r}: ")
     assert "503" in str(error)
     assert (error.permanent, error.uncertain) == (False, False)
 

@@ -42,10 +42,13 @@ def test_every_channel_that_is_configured_is_made_in_a_fixed_order() -> None:
     names = names_of(
         slack={"token": SecretStr(TOKEN), "channel": CHANNEL},
         slack_webhook_url=SecretStr(WEBHOOK),
-        email={"to": ["a@example.test"], "sender": "b@example.test"},
+        email={"to": ["a@example.test", "c@example.test"], "sender": "b@example.test"},
         apprise_urls=SecretStr(" json://h/a\n jsons://u:p@h/b "),
     )
-    assert names == ["slack", "slack_webhook", "email", "apprise-1-json", "apprise-2-jsons"]
+    kinds = [name if name.startswith("slack") else name.rpartition("-")[0] for name in names]
+    assert kinds == ["slack", "slack_webhook", "email", "email", "apprise-json", "apprise-jsons"]
+    assert len(set(names)) == 6
+    assert not any("example" in name for name in names)
 
 
 def test_only_the_bot_edits() -> None:

@@ -379,3 +379,14 @@ def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     from cxad_pipeline.defs.failures import step_error
 
     return {event.step_key: step_error(event) for event in result.all_events if event.is_step_failure}
+
+
+def test_scoring_with_models_of_an_older_release_says_what_to_make_first(world, tmp_path):
+    made = Path(world.settings.paths.storage, "incident_model")
+    made.rename(tmp_path / "incident_model")
+    try:
+        failures = _failures(world.run("scoring_job", WINDOWS[0], raise_on_error=False))
+    finally:
+        (tmp_path / "incident_model").rename(made)
+    assert list(failures) == ["segment_statistics"]
+    assert "materialize incident_model first, as `cxad train` does" in failures["segment_statistics"]

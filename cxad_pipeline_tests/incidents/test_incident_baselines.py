@@ -8,7 +8,7 @@ from incident_examples import MONDAY
 
 from cxad_pipeline.incidents import SegmentTree, Windows
 from cxad_pipeline.incidents.baselines import mean_baseline, rate_baseline, stages
-from cxad_pipeline.incidents.cusum import MOST, MOST_OF_ONE, cusum
+from cxad_pipeline.incidents.cusum import MEMORY, MOST, MOST_OF_ONE, cusum
 from cxad_pipeline.incidents.evidence import exceedance_evidence
 from cxad_pipeline.incidents.profiles import Expectation, Folds, MeanProfile, RateProfile
 
@@ -84,13 +84,27 @@ def test_sums_over_windows_are_those_of_the_recursion() -> None:
     tested = random.random((2, 200)) < 0.8
     sums, means = cusum(z, shift, tested, 0.5)
     for s in range(2):
-        level, run = 0.0, []
         for t in range(200):
-            if tested[s, t]:
-                level = min(max(level + min(z[s, t], MOST_OF_ONE) - 0.5, 0.0), MOST)
-                run = [*run, shift[s, t]] if level > 0 else []
+            level, run = 0.0, []
+            for u in range(max(t - MEMORY + 1, 0), t + 1):
+                if tested[s, u]:
+                    level = min(max(level + min(z[s, u], MOST_OF_ONE) - 0.5, 0.0), MOST)
+                    run = [*run, shift[s, u]] if level > 0 else []
             assert sums[s, t] == pytest.approx(level)
             assert means[s, t] == pytest.approx(np.mean(run) if run else 0.0)
+
+
+def test_a_sum_depends_on_the_windows_of_its_memory_alone() -> None:
+    """So that windows scored again by themselves say what they said among many."""
+    random = np.random.default_rng(5)
+    z, shift = random.normal(0.4, 2, size=(3, 300)), random.normal(size=(3, 300))
+    tested = random.random((3, 300)) < 0.8
+    whole = cusum(z, shift, tested, 0.5)
+    first = 200
+    part = cusum(*(cells[:, first - MEMORY + 1 :] for cells in (z, shift, tested)), 0.5)
+    for all_of_it, some in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(all_of_it[:, first:], some[:, MEMORY - 1 :])
+    assert (whole[0][:, first:] > 0).any()
 
 
 def test_two_contacts_beyond_a_threshold_are_not_enough_to_call_however_rare_they_are() -> None:

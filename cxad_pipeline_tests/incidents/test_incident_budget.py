@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from cxad_pipeline.incidents import Promise, SegmentTree, incidents_of, peaks_of, threshold_for
+from cxad_pipeline.incidents.budget import LEAST_THRESHOLD
 
 TREE = SegmentTree.of(("queue", "channel"), [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")])
 
@@ -58,7 +59,7 @@ def test_the_threshold_has_as_many_peaks_above_as_are_allowed() -> None:
     assert (peaks >= threshold_for(peaks, 50)).sum() == pytest.approx(50, abs=1)
     assert (peaks >= threshold_for(peaks, 8)).sum() == pytest.approx(8, abs=3)
     assert threshold_for(peaks, 0.1) > peaks[0]
-    assert threshold_for(np.zeros(0), 3) == 0
+    assert threshold_for(np.zeros(0), 3) == LEAST_THRESHOLD
 
 
 @pytest.mark.parametrize("per_week", [1.0, 5.0, 20.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,69 @@ def test_old_incidents_are_recorded_and_not_told(tmp_path: Path, sqlite_url: str
     assert len(stored(world.store)) == 1
     assert keys(world.store) == []
     world.store.close()
+
+
+def slower(rows: pa.Table, factor: float, queue: str = "billing") -> pa.Table:
+    """The rows with a longer handle time in one queue: a drift, and no jump."""
+    handled = rows["aht_seconds"]
+    longer = pc.if_else(pc.equal(rows["queue"], queue), pc.multiply(handled, factor), handled).cast(handled.type)
+    return rows.set_column(rows.column_names.index("aht_seconds"), "aht_seconds", longer)
+
+
+def test_a_drift_that_is_scored_again_window_by_window_says_what_it_said(small_world: World) -> None:
+    drifting = slower(scored_rows(), 1.3)
+    small_world.judge(drifting)
+    before, queued = stored(small_world.store), keys(small_world.store)
+    assert any("drift" in call.kind for each in before for call in each.calls)
+    for judged in small_world.judge(drifting, together=1):
+        assert judged.changes == ()
+    assert stored(small_world.store) == before
+    assert keys(small_world.store) == queued
+
+
+def test_a_window_that_was_counted_and_not_judged_is_judged_with_the_next(small_world: World) -> None:
+    for number in range(6):  # the run of the sixth, in which the incident begins, fails between counting and judging
+        begin = START + number * STEP
+        table = between(scored_rows(), begin, begin + STEP)
+        record_statistics(small_world.store, small_world.model, table, begin, begin + STEP, NOW)
+        if number < 5:
+            judge(
+                small_world.store,
+                small_world.model,
+                [table],
+                begin,
+                begin + STEP,
+                small_world.settings,
+                small_world.teller,
+                NOW,
+            )
+    assert stored(small_world.store) == []
+    small_world.judge(first=6, windows=2, together=1)
+    (found,) = stored(small_world.store)
+    assert found.incident.started_at < START + 6 * STEP
+    with small_world.store.reading() as connection:
+        rows = find_windows(connection, since=START, until=NOW, segment=(), level=None, limit=100)
+    assert None not in {row["state"] for row in rows}
+
+
+def test_runs_that_count_the_same_window_at_once_do_not_get_in_each_others_way(world: World) -> None:
+    table = between(scored_rows(), START, START + STEP)
+
+    def count(_: int) -> int:
+        return record_statistics(world.store, world.model, table, START, START + STEP, NOW).rows
+
+    with ThreadPoolExecutor(2) as threads:
+        assert len(set(threads.map(count, range(12)))) == 1
+
+
+def test_examples_of_another_metric_are_not_taken_for_the_present_one(small_world: World) -> None:
+    rows = scored_rows()
+    held = rows["hold_time_seconds"]
+    worse = slower(rows, 2.5)
+    small_world.judge(worse.set_column(rows.column_names.index("hold_time_seconds"), "hold_time_seconds", held))
+    small_world.judge()
+    by_id = {row["interaction_id"]: row for row in rows.to_pylist()}
+    for each in stored(small_world.store):
+        if each.incident.status in ("open", "resolved") and each.incident.metric in rows.column_names:
+            for example in each.incident.examples:
+                assert example.value == by_id[example.interaction_id][each.incident.metric]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from operations_world import NOW, RecordingChannel, World, make_settings
+from operations_world import NOW, RecordingChannel, World, make_settings, scored_rows
 
 from cxad_pipeline.operations.rounds import deliver_round, digest_tick
 from cxad_pipeline.store.database import open_store
@@ -113,6 +113,35 @@ def test_an_incident_that_goes_on_is_told_again_after_the_repeat_interval_and_no
     with world.store.reading() as connection:
         (stored,), _ = find_incidents(connection, IncidentFilter(statuses=("open",)), limit=10)
     assert stored.incident.status == "open"
+
+
+def test_what_is_found_while_a_digest_is_made_is_told_in_the_next(tmp_path: Path, sqlite_url: str) -> None:
+    world = make_world(tmp_path, sqlite_url, critical_severity=100)
+    world.judge(scored_rows().slice(0, 0), first=2, windows=1, now=NOW - HOUR)  # something to tell: hours without data
+    assert round_at(world, NOW) == ["digest"]
+    world.judge(now=NOW - dt.timedelta(seconds=5))  # began before that digest, and ended after it
+    assert round_at(world, NOW + dt.timedelta(days=1)) == ["digest"]
+    assert "billing" in world.channels[0].parcels[-1].message.text
+    assert round_at(world, NOW + dt.timedelta(days=2)) == []
+    world.store.close()
+
+
+def test_a_clock_that_is_set_back_makes_no_digest_of_the_past(world: World) -> None:
+    world.judge()
+    round_at(world, NOW)
+    assert round_at(world, NOW - dt.timedelta(days=2)) == []
+
+
+def test_the_hour_that_comes_twice_when_summer_ends_makes_one_tick(tmp_path: Path) -> None:
+    settings = make_settings(
+        tmp_path,
+        f"sqlite:///{tmp_path}/store.db",
+        alerts={"digest_cron": "30 2 * * *"},
+        schedule={"timezone": "Europe/Berlin"},
+    )
+    begin = dt.datetime(2026, 10, 24, 22, tzinfo=dt.UTC)
+    ticks = [digest_tick(settings, begin + dt.timedelta(minutes=10 * n)) for n in range(60)]
+    assert ticks == sorted(ticks)
 
 
 @pytest.mark.parametrize(

@@ -499,6 +499,9 @@ def test_incident_windows_must_fit_into_the_scoring_windows(load: Load) -> None:
     load('{schedule: {batch_score_cron: "30 */6 * * *"}, incidents: {window_minutes: 30}}')
     load('{schedule: {batch_score_cron: "30 */6 * * *"}, incidents: {enabled: false}}')
     assert "do not divide a day" in refusal(load, "incidents: {window_minutes: 50}")
+    # In winter the clock of London is that of UTC; in summer windows of two hours would begin between two of ours.
+    london = "{schedule: {timezone: Europe/London}, incidents: {window_minutes: 120}}"
+    assert "120 minutes do not fit" in refusal(load, london)
 
 
 # Values

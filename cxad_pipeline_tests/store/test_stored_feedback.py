@@ -18,7 +18,6 @@ from cxad_pipeline.store.feedback import (
     Precision,
     add_feedback,
     add_incident_feedback,
-    judged_incidents,
     precision_by_segment,
 )
 from cxad_pipeline.store.incident_tables import incident_feedback
@@ -130,22 +129,6 @@ def test_texts_of_any_kind_are_kept(store: Store) -> None:
     assert said is not None
     assert also is not None
     assert said["note"] == also["note"] == NASTY
-
-
-def test_judged_incidents_come_with_their_latest_verdict(store: Store) -> None:
-    for number, (ended, said) in enumerate([(1, [2]), (1, [2, 11]), (11, [2]), (20, []), (10, [3]), (9.99, [10])]):
-        _save(store, f"I-{number}", ended_at=moment(ended), started_at=moment(-number))
-        for order, hours in enumerate(said):
-            _say(store, VERDICTS[order], incident_id=f"I-{number}", at=moment(hours))
-    with store.reading() as connection:
-        found = judged_incidents(connection, moment(10))
-    assert [(one.incident.id, verdict["verdict"]) for one, verdict in found] == [
-        ("I-5", "confirmed"),
-        ("I-4", "confirmed"),
-        ("I-2", "confirmed"),
-        ("I-1", "expected"),
-    ]
-    assert all(one.calls == (call(),) and one.verdict == verdict for one, verdict in found)
 
 
 def test_precision_counts_the_latest_verdict_of_each_incident_by_segment(store: Store) -> None:

@@ -9,6 +9,7 @@ Apprise is imported when a channel is made: it is large, and most installations 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ class AppriseChannel:
     url
         The address, such as "pagerduty://...", plain or in an object with `get_secret_value()`.
     position
-        Its place among the configured addresses, from 1: part of the channel's name.
+        Its place among the configured addresses, from 1: errors name it by that.
 
     Raises
     ------
@@ -59,7 +60,9 @@ class AppriseChannel:
         self._url = url
         self._apprise = _apprise_for(self._address(), position)
         schema = self._address().partition("://")[0].lower()
-        self.name = f"apprise-{position}-{schema}"
+        # Not its place, which changes when another address is taken away: what waits would go to the wrong service.
+        digits = hashlib.sha256(self._address().encode()).hexdigest()[:6]
+        self.name = f"apprise-{schema}-{digits}"
 
     def __repr__(self) -> str:
         return f"AppriseChannel({self.name!r}, url='[hidden]')"

@@ -6,6 +6,8 @@ channel does (a module each).
 
 from __future__ import annotations
 
+import hashlib
+
 from cxad_pipeline.alerting.channels.apprise import AppriseChannel
 from cxad_pipeline.alerting.channels.channel import Channel
 from cxad_pipeline.alerting.channels.console import ConsoleChannel
@@ -13,7 +15,7 @@ from cxad_pipeline.alerting.channels.email import EmailChannel
 from cxad_pipeline.alerting.channels.slack import SlackChannel
 from cxad_pipeline.alerting.channels.slack_webhook import SlackWebhookChannel
 from cxad_pipeline.alerting.redaction import address_secrets
-from cxad_pipeline.settings import Settings
+from cxad_pipeline.settings import Settings, SettingsError
 
 _KEY = 12
 """Shortest part of an address that is hidden wherever it occurs; host names and the like are mostly shorter."""
@@ -34,9 +36,16 @@ def channels_of(settings: Settings) -> list[Channel]:
 
     Raises
     ------
-    ValueError
+    SettingsError
         If a channel is configured in part or cannot be what it is set to; the message shows no secret.
     """
+    try:
+        return _channels_of(settings)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _channels_of(settings: Settings) -> list[Channel]:
     alerts = settings.alerts
     channels: list[Channel] = []
     if alerts.slack.token is not None and alerts.slack.channel is not None:
@@ -48,11 +57,13 @@ def channels_of(settings: Settings) -> list[Channel]:
     if alerts.slack_webhook_url is not None:
         channels.append(SlackWebhookChannel(alerts.slack_webhook_url))
     mail = alerts.email
-    if mail.to and mail.sender is not None:
+    # Each address has deliveries of its own: a server may take a message for one of them and put off another.
+    for address in mail.to if mail.sender is not None else ():
         channels.append(
             EmailChannel(
-                mail.sender,
-                mail.to,
+                str(mail.sender),
+                [address],
+                name=f"email-{_digits(address)}",
                 host=mail.host,
                 port=mail.port,
                 security=mail.security,
@@ -63,6 +74,11 @@ def channels_of(settings: Settings) -> list[Channel]:
         )
     channels += [AppriseChannel(url, position) for position, url in enumerate(_apprise_urls(settings), start=1)]
     return channels or [ConsoleChannel()]
+
+
+def _digits(address: str) -> str:
+    """By which an address is told from others without being shown, wherever it stands in the list."""
+    return hashlib.sha256(address.strip().lower().encode()).hexdigest()[:6]
 
 
 def secrets_of(settings: Settings) -> list[str]:

@@ -63,7 +63,6 @@ class EmailChannel:
         If an address or the login cannot be sent, or `ca_file` cannot be read.
     """
 
-    name = "email"
     edits = False
 
     def __init__(
@@ -77,7 +76,9 @@ class EmailChannel:
         ca_file: str | None = None,
         user: str | None = None,
         password: Secret | str | None = None,
+        name: str = "email",
     ) -> None:
+        self.name = name
         self._sender = _address("alerts.email.sender", sender)
         self._to = [_address("alerts.email.to", address) for address in to]
         self._host, self._port, self._security = host, port, security
