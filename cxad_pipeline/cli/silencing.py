@@ -88,6 +88,7 @@ def silence(
     if not segment or not reason or (until is None) == (hours is None):
         stop("give --segment, --reason, and either --until or --hours; or --end ID", EXIT_USAGE)
     key = _segment(segment, settings)
+    _check_metric(metric, settings)
     ends_at = placed(until, settings) if until is not None else now + dt.timedelta(hours=hours or 0)
     if ends_at <= now:
         stop(f"--until {shown(ends_at, settings)} lies in the past", EXIT_USAGE)
@@ -114,6 +115,15 @@ def silence(
             ("owner", owner),
         ],
     )
+
+
+def _check_metric(metric: str | None, settings: Settings) -> None:
+    """A misspelt metric would keep nobody quiet."""
+    from cxad_pipeline.operations.watched import watched_metrics
+
+    allowed = [*(rule.name for rule in watched_metrics(settings)), "complaints", "contacts", "together"]
+    if metric is not None and metric not in allowed:
+        stop(f"--metric {metric}: no incident is about that; allowed: {', '.join(allowed)}", EXIT_USAGE)
 
 
 @click.command(cls=Command)

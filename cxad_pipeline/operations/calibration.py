@@ -5,9 +5,10 @@ here: the statistics (`incidents`), and when calibration runs (`defs`).
 
 What verdicts bring about, here and nowhere else, so that nothing changes retroactively:
 
-- *confirmed*, or nothing said yet: the hours of the incident teach nothing, in its segment and all that overlap it, or
-  the next calibration would take the outage for usual and withdraw it; they count as calls in the replay, since people
-  were called for them;
+- *confirmed*: the hours of the incident teach nothing, in its segment and all that overlap it; they count as calls in
+  the replay, since people were called for them;
+- nothing said: the same for `UNSAID_DAYS`, or the next calibration would take the outage for usual and withdraw it;
+  after that they teach, or what comes every Monday would be told every Monday;
 - *new trend*: what came before it in its segment teaches nothing any more; until there is enough of the new, the
   segment is a cold start;
 - *false alarm*: each one raises the threshold of its exact segment by `SHIFT_OF_ONE` powers of ten of its rarity, each
@@ -35,6 +36,8 @@ from cxad_pipeline.store.incidents import StoredIncident, known_incidents
 
 SHIFT_OF_ONE = 0.25
 """Four false alarms more than confirmed incidents make a segment's threshold ten times rarer."""
+UNSAID_DAYS = 14
+"""Before the latest contact: how long people have to say that an incident was real."""
 MEMORY_DAYS = 180
 """Verdicts on older incidents move no threshold any more: queues and people change."""
 
@@ -59,7 +62,10 @@ def calibrate(store: Store, settings: Settings, now: dt.datetime) -> tuple[Incid
     with store.reading() as connection:
         known = known_incidents(connection, now - dt.timedelta(days=MEMORY_DAYS))
     alive = [stored for stored in known if stored.incident.status in ("open", "resolved")]
-    judgements = judgements_of([(s, None if s.verdict is None else s.verdict["verdict"]) for s in alive], settings)
+    latest = dt.datetime.fromtimestamp(int(contacts.moments.max()), dt.UTC)
+    judgements = judgements_of(
+        [(s, None if s.verdict is None else s.verdict["verdict"]) for s in alive], settings, latest
+    )
     try:
         model, replay = fitted(contacts, settings, judgements)
     except ValueError as error:
@@ -69,14 +75,27 @@ def calibrate(store: Store, settings: Settings, now: dt.datetime) -> tuple[Incid
     return model, replay
 
 
-def judgements_of(judged: Sequence[tuple[StoredIncident, str | None]], settings: Settings) -> Judgements:
-    """What incidents and the latest verdicts on them, None where nobody said anything, leave out and shift."""
+def judgements_of(
+    judged: Sequence[tuple[StoredIncident, str | None]], settings: Settings, latest: dt.datetime
+) -> Judgements:
+    """What incidents and the latest verdicts on them leave out and shift.
+
+    Parameters
+    ----------
+    judged
+        Incidents with their verdict, None where nobody said anything.
+    settings
+        The bound of shifts.
+    latest
+        The latest contact of the history.
+    """
     left_out: list[LeftOut] = []
     balance: defaultdict[Key, int] = defaultdict(int)
     for stored, verdict in judged:
         incident = stored.incident
         begin, end = int(incident.started_at.timestamp()), int(incident.ended_at.timestamp())
-        if verdict in (None, "confirmed"):
+        unsaid = verdict is None and latest - incident.ended_at < dt.timedelta(days=UNSAID_DAYS)
+        if unsaid or verdict == "confirmed":
             left_out.append(LeftOut(incident.segment, begin, end, "confirmed"))
             balance[incident.segment] -= verdict == "confirmed"
         elif verdict == "new_trend":

@@ -168,6 +168,14 @@ def test_precision_is_shown_by_segment(desk: Desk) -> None:
     assert "nobody has said" in desk.run("precision", "--since", _in(1)).stderr
 
 
+def test_a_silence_of_a_metric_that_no_incident_is_about_is_refused(desk: Desk) -> None:
+    refused = desk.run(
+        "silence", "--segment", "queue=billing", "--metric", "aht", "--reason", "x", "--hours", "1", code=USAGE
+    )
+    assert "--metric aht: no incident is about that; allowed: csat, " in refused.stderr
+    assert desk.silences() == []
+
+
 def test_a_silence_is_made_listed_and_ended(desk: Desk) -> None:
     done = desk.run(
         "silence", "--segment", "channel=voice", "--segment", "queue=billing", "--metric", "aht_seconds", "--reason",

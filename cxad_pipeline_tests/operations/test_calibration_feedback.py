@@ -89,12 +89,12 @@ def test_shifts_stay_within_the_stated_bounds_and_confirmed_incidents_take_them_
     with world.store.reading() as connection:
         (stored,), _ = find_incidents(connection, IncidentFilter(), limit=10)
     segment, settings = stored.incident.segment, world.settings
-    assert judgements_of([(stored, "false_alarm")] * 100, settings).shifts == {segment: 1.0}
-    assert judgements_of([(stored, "false_alarm")] * 3 + [(stored, "confirmed")] * 2, settings).shifts == {
+    assert judgements_of([(stored, "false_alarm")] * 100, settings, NOW).shifts == {segment: 1.0}
+    assert judgements_of([(stored, "false_alarm")] * 3 + [(stored, "confirmed")] * 2, settings, NOW).shifts == {
         segment: 0.25
     }
-    assert judgements_of([(stored, "confirmed")] * 3 + [(stored, "false_alarm")], settings).shifts == {}
-    assert judgements_of([(stored, "expected")], settings) == judgements_of([], settings)
+    assert judgements_of([(stored, "confirmed")] * 3 + [(stored, "false_alarm")], settings, NOW).shifts == {}
+    assert judgements_of([(stored, "expected")], settings, NOW) == judgements_of([], settings, NOW)
 
 
 def test_the_hours_of_an_incident_teach_nothing_unless_it_is_said_to_be_none(world: World) -> None:
@@ -219,3 +219,14 @@ def test_a_contact_of_the_future_is_not_the_end_of_history(tmp_path: Path, sqlit
     assert rows.column_names[1] == "timestamp"
     write_history(settings, wrong)
     assert len(history(settings, 28, NOW)) == rows.num_rows - 1
+
+
+def test_an_incident_of_which_nobody_says_anything_teaches_after_two_weeks(world: World) -> None:
+    with world.store.reading() as connection:
+        (stored,), _ = find_incidents(connection, IncidentFilter(), limit=10)
+    ended = stored.incident.ended_at
+    soon, late = (judgements_of([(stored, None)], world.settings, ended + dt.timedelta(days=n)) for n in (13, 15))
+    assert [each.segment for each in soon.left_out] == [stored.incident.segment]
+    assert late.left_out == ()
+    confirmed = judgements_of([(stored, "confirmed")], world.settings, ended + dt.timedelta(days=100))
+    assert confirmed.left_out == soon.left_out
