@@ -167,7 +167,7 @@ def test_production_differs_from_local_only_in_where_things_are(root: Path, monk
     files = {key: value for key, value in production["paths"].items() if key != "dagster_home"}
     assert all(fnmatch.fnmatch(value, "s3://cx-anomaly-detector/*") for value in files.values())
     assert production["alerts"]["max_age_hours"] == 24
-    assert production["store"] == {"url": "postgresql:///cxad"}
+    assert production["store"] == local["store"] | {"url": "postgresql:///cxad"}
 
 
 def test_compose_gives_the_settings_their_bucket_links_and_switches(

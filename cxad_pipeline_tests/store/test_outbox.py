@@ -217,8 +217,22 @@ def test_the_first_receipt_of_a_topic_is_given_to_all_later_messages_on_that_cha
                 _settle_sent(store, one)
     firsts = {(channel, key): first for channel, key, first in seen}
     assert firsts["email", "1"] is firsts["slack", "0"] is firsts["slack", "1"] is firsts["slack", "2"] is None
-    assert firsts["email", "2"] == firsts["email", "3"] == {"ts": "email 1"}
-    assert firsts["slack", "3"] == {"ts": "slack 2"}
+    assert firsts["email", "2"] == firsts["email", "3"] == {"message": "email 1"}
+    assert firsts["slack", "3"] == {"message": "slack 2"}
+
+
+def test_where_receipts_name_posts_the_latest_that_begins_a_thread_is_continued(store: Store) -> None:
+    """The first post may have been deleted, or be in a channel that was left: then a later one was posted anew."""
+    receipts = {"1": {"ts": "1"}, "2": {"ts": "2", "thread_ts": "1"}, "3": {"ts": "3"}, "4": {"note": "deleted"}}
+    for key in "12345":
+        _queue(store, _notice(key, topic="x"), "slack")
+    firsts = []
+    for _ in range(5):
+        (one,) = _claim(store)
+        firsts.append(one.first)
+        with store.writing() as connection:
+            assert settle_sent(connection, one, receipts.get(one.key, {}), moment(1))
+    assert firsts == [None, {"ts": "1"}, {"ts": "1"}, {"ts": "3"}, {"ts": "3"}]
 
 
 def test_no_more_than_asked_for_is_claimed_the_longest_due_first(store: Store) -> None:
@@ -438,7 +452,7 @@ def _claim(
 
 def _settle_sent(store: Store, one: Claimed) -> bool:
     with store.writing() as connection:
-        return settle_sent(connection, one, {"ts": f"{one.channel} {one.key}"}, moment(1))
+        return settle_sent(connection, one, {"message": f"{one.channel} {one.key}"}, moment(1))
 
 
 def _settle(store: Store, end: str, one: Claimed, *, hours: float = 0) -> bool:
