@@ -6,6 +6,8 @@ thresholds from the first two weeks alone. Eligible are all queue-hours after th
 that they have 47 on average, as in the table that the bars come from; a fault of four hours is put into four of them in
 a row, and, shown beside it without a bar, into any four hours of which the first is eligible.
 
+Whole incidents: those that the simulation makes, against their labels, with and without pairs of dimensions.
+
 The promise: months of simulation without an incident, each with two weeks of history before it. The speed: 1,000
 segments in the hours of 28 days.
 
@@ -26,6 +28,7 @@ import report
 from incident_data import ALL_METRICS, Contacts, real_month, simulated_weeks, two_periods
 from incident_faults import FAULTS, OURS, Trial, Trials
 from incident_singles import SINGLES
+from incident_truth import incident_table
 from matplotlib.figure import Figure
 
 from cxad_pipeline.incidents import Monitor, Promise, Rollups, SegmentTree, Windows, incidents_of
@@ -64,6 +67,9 @@ def main() -> int:
     found.tables["promise"] = promise_table(months, weeks)
     within = sum(calls <= BUDGET * 4 for calls, _ in months)
     found.bars.append(report.Bar("months within the budget, of 100", 100 * within / seeds, 95))
+    found.tables["incidents"] = (
+        incident_table(range(1), [0.1]) if options.quick else incident_table(range(10), [1, 0.33])
+    )
     seconds = speed(*((30, 3) if options.quick else (1_000, 28)))
     found.tables["speed"] = report.Table("Speed", ["what", "seconds"], [{"what": k, "seconds": v} for k, v in seconds])
     found.bars.append(report.Bar("1,000 segments x 28 days tested, s", seconds[-1][1], 30, at_most=True))

@@ -3,11 +3,11 @@
 Belongs here: the estimates and how uncertain they are. Does not belong here: what deviates from them.
 
 A baseline is built in stages, each shrunk by as much as the data say (empirical Bayes: the variance of the effects
-between cells is estimated by moments, after DerSimonian & Laird 1986). It starts from the parents: for a leaf, all
-contacts plus what each of its values adds. Then follow the segment's own level, its profile over the day smoothed over
-neighbouring hours, the single hour of the day, the day of the week, that day's own profile, smoothed, and last the
-single hour of the week, of which two weeks of history hold two observations. An hour with nothing of its own is left
-with what the stages before gave it.
+between cells is estimated by moments, after DerSimonian & Laird 1986). It starts from the parents: all contacts, plus
+what each of the segment's values adds to that, plus what each pair of them adds to those. Then follow the segment's own
+level, its profile over the day smoothed over neighbouring hours, the single hour of the day, the day of the week, that
+day's own profile, smoothed, and last the single hour of the week, of which two weeks of history hold two observations.
+An hour with nothing of its own is left with what the stages before gave it.
 
 The cells of a stage may be alike but for a few: five days of the week are, and on the sixth only half of the channels
 are open. What such a cell says clearly is not taken for noise, however small the variance of the others is: the effect
@@ -113,13 +113,12 @@ def mean_baseline(tree: SegmentTree, per_day: int, weights: FloatArray, weighted
     weighted
         Sum of the means times these weights, (s, slots).
     """
-    value, variance = np.zeros_like(weights), np.zeros_like(weights)
+    value, variance, added = np.zeros_like(weights), np.zeros_like(weights), np.zeros_like(weights)
     pools = list(stages(per_day))
-    for level in range(3):
+    for level in np.unique(tree.level).tolist():
         own = np.flatnonzero(tree.level == level)
-        if not len(own):
-            continue
-        base, uncertain = _from_parents(tree, own, value, variance)
+        start, uncertain = _from_parents(tree, own, value[0], added, variance)
+        base = start
         W, R = weights[own], weighted[own] - weights[own] * base
         for number, pooled in enumerate(pools):
             pooled_W, pooled_R = pooled(W), pooled(R)
@@ -136,7 +135,7 @@ def mean_baseline(tree: SegmentTree, per_day: int, weights: FloatArray, weighted
             noise = np.divide(1.0, pooled_W, out=np.full_like(W, np.inf), where=there)
             base, uncertain, effect = _shrunk(base, uncertain, effect, noise, between)
             R = R - W * effect
-        value[own], variance[own] = base, uncertain
+        value[own], variance[own], added[own] = base, uncertain, base - start
     return Baseline(value, variance)
 
 
@@ -155,20 +154,19 @@ def rate_baseline(tree: SegmentTree, per_day: int, exposure: FloatArray, events:
     Baseline
         Rates, and the variance of their logarithm.
     """
-    value, variance = np.zeros_like(exposure), np.zeros_like(exposure)
+    value, variance, added = np.zeros_like(exposure), np.zeros_like(exposure), np.zeros_like(exposure)
     pools = list(stages(per_day))
-    for level in range(3):
+    for level in np.unique(tree.level).tolist():
         own = np.flatnonzero(tree.level == level)
-        if not len(own):
-            continue
         E, C = exposure[own], events[own]
         if level == 0:
             # Half an event more than were seen: a rate is never 0.
             rate = (C.sum() + 0.5) / max(E.sum(), 1.0)
-            base, uncertain = np.full(E.shape, rate), np.full(E.shape, 1 / (C.sum() + 0.5))
+            start, uncertain = np.full(E.shape, rate), np.full(E.shape, 1 / (C.sum() + 0.5))
         else:
-            base, uncertain = _from_parents(tree, own, np.log(np.maximum(value, 1e-300)), variance)
-            base = np.exp(base)
+            start, uncertain = _from_parents(tree, own, np.log(value[0]), added, variance)
+            start = np.exp(start)
+        base = start
         for number, pooled in enumerate(pools):
             if level == 0 and number == 0:
                 continue
@@ -185,22 +183,19 @@ def rate_baseline(tree: SegmentTree, per_day: int, exposure: FloatArray, events:
             share = expected / (expected + prior)
             uncertain = (1 - share) ** 2 * (uncertain + between) + share**2 / np.maximum(expected, _TINY)
             base = base * factor
-        value[own], variance[own] = base, uncertain
+        value[own], variance[own], added[own] = base, uncertain, np.log(base / start)
     return Baseline(value, variance)
 
 
 def _from_parents(
-    tree: SegmentTree, own: npt.NDArray[np.int64], value: FloatArray, variance: FloatArray
+    tree: SegmentTree, own: npt.NDArray[np.int64], everyone: FloatArray, added: FloatArray, variance: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Where segments start from: all contacts, plus what each parent adds to that."""
-    base = np.repeat(value[:1], len(own), axis=0)
-    uncertain = np.repeat(variance[:1], len(own), axis=0)
+    """Where segments start from: all contacts, plus what each segment above them added to where it started from."""
     if tree.level[own[0]] == 0:
-        return np.zeros_like(base), np.zeros_like(uncertain)
-    for parents in tree.parents[own].T:
-        real = parents > 0
-        base[real] += value[parents[real]] - value[0]
-        uncertain[real] = np.maximum(uncertain[real], variance[parents[real]])
+        return np.zeros_like(added[own]), np.zeros_like(variance[own])
+    above = [tree.above(s) for s in own.tolist()]
+    base = np.array([everyone + added[parents].sum(axis=0) for parents in above])
+    uncertain = np.array([variance[[0, *parents]].max(axis=0) for parents in above])
     return base, uncertain
 
 

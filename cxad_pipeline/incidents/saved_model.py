@@ -63,8 +63,6 @@ def document_of(model: IncidentModel) -> tuple[dict[str, Any], dict[str, npt.NDA
     }
     arrays: dict[str, npt.NDArray[Any]] = {
         "members": tree.members,
-        "parents": tree.parents,
-        "level": tree.level,
         "tails/quantiles": model.tails.quantiles,
         "tails/joint": model.tails.joint,
         "usual_contacts": monitor.usual_contacts,
@@ -156,11 +154,9 @@ def _tree(document: Mapping[str, Any], arrays: Arrays) -> SegmentTree:
     leaves = [tuple(str(value) for value in leaf) for leaf in document["leaves"]]
     keys = [_key(pairs) for pairs in document["keys"]]
     check_array(f"{KIND}: members", arrays["members"], np.bool_, (len(keys), len(leaves)))
-    check_array(f"{KIND}: parents", arrays["parents"], np.int64, (len(keys), len(dimensions)))
-    check_array(f"{KIND}: level", arrays["level"], np.int64, (len(keys),))
     if len(set(keys)) < len(keys) or len(set(leaves)) < len(leaves) or keys[0] != ():
         raise ValueError("segments are named twice, or the first one is not that of all contacts")
-    return SegmentTree(dimensions, leaves, keys, arrays["members"], arrays["parents"], arrays["level"])
+    return SegmentTree(dimensions, leaves, keys, arrays["members"])
 
 
 def _key(pairs: Sequence[Sequence[Any]]) -> Key:

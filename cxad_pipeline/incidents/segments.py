@@ -1,10 +1,13 @@
-"""Which segments there are: every combination of the dimensions' values, each single value, and all contacts.
+"""Which segments there are: all contacts, each value of a dimension, each pair of two, every combination of all.
 
-Belongs here: segments, which finest segments (leaves) each is made of, parents, overlap. Does not belong here: what is
-counted in them (`rollups.py`).
+Belongs here: segments, which finest segments (leaves) each is made of, what lies above each, overlap. Does not belong
+here: what is counted in them (`rollups.py`).
 
 Two segments that hold the same leaves are one: where all calls are voice calls, `channel=voice` is `all`. Otherwise
 the same evidence would be tested, and pay for its tests, twice.
+
+Between pairs and leaves there are none, however many dimensions: the number of segments would grow by a power with
+each of them, and a cause is told with two dimensions at most.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +34,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, eq=False)
 class SegmentTree:
-    """The segments of some dimensions; parents come before their children, all contacts first.
+    """The segments of some dimensions, all contacts first.
 
     Attributes
     ----------
@@ -42,20 +46,12 @@ class SegmentTree:
         The segments, (s,).
     members
         Which leaves each segment consists of, (s, leaves).
-    parents
-        Positions of the segments of a single value that a segment lies in, (s, dimensions); -1 where there is none, as
-        in leaves that came later (`extended`).
-        Those of a single value have all contacts as their parent; all contacts have none.
-    level
-        0 for all contacts, 1 for a single value, 2 for a leaf, (s,).
     """
 
     dimensions: tuple[str, ...]
     leaves: list[tuple[str, ...]]
     keys: list[Key]
     members: BoolArray
-    parents: IntegerArray
-    level: IntegerArray
 
     @classmethod
     def of(cls, dimensions: Sequence[str], leaves: Sequence[tuple[str, ...]]) -> SegmentTree:
@@ -78,15 +74,14 @@ class SegmentTree:
             raise ValueError(f"segments need one or more distinct dimensions, got {list(names)}")
         if not leaves or len(set(leaves)) < len(leaves) or any(len(leaf) != len(names) for leaf in leaves):
             raise ValueError(f"segments need one or more distinct leaves with {len(names)} values each")
-        root = np.full((1, len(names)), -1)
-        return cls(names, [], [()], np.ones((1, 0), dtype=np.bool_), root, np.zeros(1, dtype=np.int64)).extended(leaves)
+        return cls(names, [], [()], np.ones((1, 0), dtype=np.bool_)).extended(leaves)
 
     def extended(self, leaves: Sequence[tuple[str, ...]]) -> SegmentTree:
         """The tree with more leaves: known segments keep name and place, and gain the leaves that have their values.
 
-        Every value never seen before and every new leaf becomes a segment, after the known ones. A segment that was the
-        same as another, and so has no name, gets none when a new leaf parts them: nothing is known of it apart from the
-        other.
+        Every value and pair never seen before and every new leaf becomes a segment, after the known ones. A segment
+        that was the same as another, and so has no name, gets none when a new leaf parts them: nothing is known of it
+        apart from the other.
 
         Parameters
         ----------
@@ -95,35 +90,27 @@ class SegmentTree:
         """
         old, names = len(self.leaves), self.dimensions
         whole = [*self.leaves, *leaves]
-        columns = [np.array([leaf[d] for leaf in whole], dtype=object) for d in range(len(names))]
-        keys, parents, level = list(self.keys), self.parents.tolist(), self.level.tolist()
+        keys = list(self.keys)
         members = [np.append(inside, self._holds(key, leaves)) for key, inside in zip(keys, self.members, strict=True)]
-        before = {inside.tobytes(): s for s, inside in enumerate(self.members)}
-        known = {inside.tobytes(): s for s, inside in enumerate(members)}
-        single: dict[tuple[int, str], int] = {}
-        for d, name in enumerate(names):
-            for value in sorted(set(columns[d])):
-                inside = columns[d] == value
-                if inside[:old].any():
-                    single[d, value] = before.get(inside[:old].tobytes(), -1)
-                    continue
-                position = known.setdefault(inside.tobytes(), len(keys))
-                single[d, value] = position
-                if position == len(keys):
-                    keys.append(((name, value),))
+        known = {inside.tobytes() for inside in members}
+        for of in self._combinations():
+            holders: dict[tuple[str, ...], list[int]] = {}
+            for i, leaf in enumerate(whole):
+                holders.setdefault(tuple(leaf[d] for d in of), []).append(i)
+            for values in sorted(values for values, inside in holders.items() if inside[0] >= old):
+                inside = np.zeros(len(whole), dtype=np.bool_)
+                inside[holders[values]] = True
+                if inside.tobytes() not in known:
+                    known.add(inside.tobytes())
+                    keys.append(tuple((names[d], value) for d, value in zip(of, values, strict=True)))
                     members.append(inside)
-                    parents.append([0] + [-1] * (len(names) - 1))
-                    level.append(1)
-        for i, leaf in enumerate(leaves, start=old):
-            inside = np.zeros(len(whole), dtype=np.bool_)
-            inside[i] = True
-            if known.setdefault(inside.tobytes(), len(keys)) == len(keys):
-                keys.append(tuple(zip(names, leaf, strict=True)))
-                members.append(inside)
-                above = [single[d, value] for d, value in enumerate(leaf)]
-                parents.append([s if s >= 0 and members[s][i] else -1 for s in above])
-                level.append(2)
-        return SegmentTree(names, whole, keys, np.array(members), np.array(parents), np.array(level))
+        return SegmentTree(names, whole, keys, np.array(members))
+
+    def _combinations(self) -> list[tuple[int, ...]]:
+        """The positions of the dimensions that a segment may name: one, two, or all of them."""
+        every = tuple(range(len(self.dimensions)))
+        sizes = sorted({1, min(2, len(every)), len(every)})
+        return [of for size in sizes for of in combinations(every, size)]
 
     def _holds(self, key: Key, leaves: Sequence[tuple[str, ...]]) -> BoolArray:
         """Which leaves have all values of a name, (leaves,)."""
@@ -138,6 +125,21 @@ class SegmentTree:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @cached_property
+    def level(self) -> IntegerArray:
+        """How many dimensions each segment names, (s,)."""
+        return np.array([len(key) for key in self.keys])
+
+    def above(self, s: int) -> list[int]:
+        """The segments, but for all contacts, that name a part of the values that a segment names."""
+        key = self.keys[s]
+        parts = (part for number in range(1, len(key)) for part in combinations(key, number))
+        return [self._place[part] for part in parts if part in self._place]
+
+    @cached_property
+    def _place(self) -> dict[Key, int]:
+        return {key: s for s, key in enumerate(self.keys)}
 
     @cached_property
     def overlap(self) -> BoolArray:

@@ -121,7 +121,7 @@ def leaves_of_two_dimensions() -> tuple[SegmentTree, np.ndarray, list[list[int]]
     names = ("queue", "channel")
     tree = SegmentTree.of(names, [(queue, channel) for queue in "abc" for channel in "xy"])
     weights = np.where(tree.level[:, None] == 2, 0.0, 1e6) * np.ones((len(tree), SLOTS))
-    return tree, weights, [[s, *tree.parents[s]] for s in np.flatnonzero(tree.level == 2).tolist()]
+    return tree, weights, [[s, *tree.above(s)] for s in np.flatnonzero(tree.level == 2).tolist()]
 
 
 def test_a_leaf_without_history_is_all_contacts_plus_what_each_of_its_values_adds() -> None:
@@ -139,6 +139,22 @@ def test_a_leaf_without_history_is_all_contacts_plus_what_each_of_its_values_add
     # Its own history is what counts where there is some.
     weights[places[0][0]], mean[places[0][0]] = 1e6, 9.0
     assert mean_baseline(tree, 24, weights, weights * mean).value[places[0][0]].mean() == pytest.approx(9.0, abs=0.05)
+
+
+def test_a_leaf_of_three_dimensions_starts_from_what_its_values_and_each_pair_of_them_add() -> None:
+    """Exact where nothing is special to all three together: the sum of the effects of an analysis of variance."""
+    random = np.random.default_rng(3)
+    tree = SegmentTree.of(("queue", "channel", "language"), [(q, c, n) for q in "ab" for c in "xy" for n in "mn"])
+    queue, channel, language, pairs = (random.normal(size=shape) for shape in (2, 2, 2, (3, 2, 2)))
+    cells = queue[:, None, None] + channel[:, None] + language
+    cells = cells + pairs[0][:, :, None] + pairs[1][:, None] + pairs[2][None]
+    of_leaf = cells.reshape(-1)
+    mean = (tree.members @ of_leaf / tree.members.sum(axis=1))[:, None] * np.ones(SLOTS)
+    weights = np.where(tree.level[:, None] == 3, 0.0, 1e6) * np.ones((len(tree), SLOTS))
+    baseline = mean_baseline(tree, 24, weights, weights * mean)
+    for leaf in np.flatnonzero(tree.level == 3).tolist():
+        expected = of_leaf[np.flatnonzero(tree.members[leaf])[0]]
+        np.testing.assert_allclose(baseline.value[leaf], expected, atol=1e-2, err_msg=str(tree.keys[leaf]))
 
 
 def test_a_rate_without_history_is_that_of_all_contacts_times_the_factor_of_each_value() -> None:

@@ -151,7 +151,7 @@ LEAVES = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(LEAVES, st.integers(1, 12))
-def test_a_tree_that_grows_keeps_its_segments_and_names_every_new_leaf(
+def test_a_tree_that_grows_keeps_its_segments_and_names_every_new_value_pair_and_leaf(
     leaves: list[tuple[str, ...]], number: int
 ) -> None:
     names = ("queue", "channel", "language")
@@ -161,8 +161,6 @@ def test_a_tree_that_grows_keeps_its_segments_and_names_every_new_leaf(
     assert grown.leaves == leaves
     assert grown.keys[: len(tree)] == tree.keys
     np.testing.assert_array_equal(grown.members[: len(tree), : len(old)], tree.members)
-    np.testing.assert_array_equal(grown.parents[: len(tree)], tree.parents)
-    np.testing.assert_array_equal(grown.level[: len(tree)], tree.level)
     # New segments hold new leaves alone, and every leaf is in those that its values name, and in no others.
     assert not grown.members[len(tree) :, : len(old)].any()
     for s, key in enumerate(grown.keys):
@@ -171,11 +169,12 @@ def test_a_tree_that_grows_keeps_its_segments_and_names_every_new_leaf(
     assert len({inside.tobytes() for inside in grown.members}) == len(grown)
     for i in range(len(old), len(leaves)):
         assert (grown.members[:, i] & (grown.members.sum(axis=1) == 1)).any()
-        for d, name in enumerate(names):
-            if all(leaf[d] != leaves[i][d] for leaf in old):
-                inside = [leaf[d] == leaves[i][d] for leaf in leaves]
-                assert (grown.members == inside).all(axis=1).any(), name
-    for s, parents in enumerate(grown.parents):
-        for parent in parents[parents >= 0]:
-            assert parent < s
+        for of in [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)]:
+            inside = [all(leaf[d] == leaves[i][d] for d in of) for leaf in leaves]
+            if not any(inside[: len(old)]):
+                assert (grown.members == inside).all(axis=1).any(), of
+    for s in range(len(grown)):
+        assert 0 not in grown.above(s)
+        for parent in grown.above(s):
+            assert grown.level[parent] < grown.level[s]
             assert (grown.members[parent] | ~grown.members[s]).all()

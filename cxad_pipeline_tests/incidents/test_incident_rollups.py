@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import combinations, pairwise, product
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -20,18 +20,18 @@ def centre() -> Centre:
     return Centre(weeks=1)
 
 
-def test_segments_are_all_single_values_and_leaves_each_after_its_parents(centre: Centre) -> None:
-    tree = centre.tree
-    assert len(tree) == 1 + 3 + 2 + 6
+def test_segments_are_all_contacts_single_values_pairs_and_combinations_of_all_dimensions() -> None:
+    values = ["ab", "xyz", "mn", "pq"]
+    names = ("queue", "channel", "language", "team")
+    tree = SegmentTree.of(names, list(product(*values)))
+    one, two = sum(map(len, values)), sum(len(first) * len(second) for first, second in combinations(values, 2))
+    assert [int((tree.level == level).sum()) for level in range(5)] == [1, one, two, 0, 2 * 3 * 2 * 2]
     assert tree.keys[0] == ()
-    for s, parents in enumerate(tree.parents):
-        for parent in parents[parents >= 0]:
-            assert parent < s
-            assert (tree.members[parent] | ~tree.members[s]).all()
-    assert tree.parents[tree.keys.index((("queue", "b"), ("channel", "chat")))].tolist() == [
-        tree.keys.index((("queue", "b"),)),
-        tree.keys.index((("channel", "chat"),)),
-    ]
+    for s, key in enumerate(tree.keys):
+        held = [all(leaf[names.index(name)] == value for name, value in key) for leaf in tree.leaves]
+        assert tree.members[s].tolist() == held
+        parts = [other for other in tree.keys if other and set(other) < set(key)]
+        assert sorted(tree.keys[above] for above in tree.above(s)) == sorted(parts)
 
 
 def test_segments_with_the_same_contacts_are_one() -> None:
