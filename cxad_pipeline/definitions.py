@@ -18,6 +18,7 @@ from cxad_pipeline.defs.progress import progress_logger
 from cxad_pipeline.defs.scoring import scoring_assets
 from cxad_pipeline.defs.sensors import default_sensor_status, sensors
 from cxad_pipeline.defs.training import training_assets
+from cxad_pipeline.interactions.configured_columns import check_columns
 from cxad_pipeline.operations.telling import Teller
 from cxad_pipeline.settings import Settings, load_settings
 from cxad_pipeline.store.database import store_opener
@@ -68,4 +69,6 @@ def build_definitions(settings: Settings, *, channels: list[Channel] | None = No
 @dg.definitions
 def defs() -> dg.Definitions:
     """What `dagster dev` loads; read when it is asked for, so that importing this module needs no configuration."""
-    return build_definitions(load_settings())
+    settings = load_settings()
+    check_columns(settings)
+    return build_definitions(settings)

@@ -1,6 +1,7 @@
 """Calibration and backtest from a terminal, in words.
 
-Belongs here: running them, rows of the summary, the picture. Does not belong here: arguments (`commands`).
+Belongs here: running them, rows of the summary, the picture. Does not belong here: arguments
+(`calibrating`).
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def summary_rows(found: Backtest, picture: str, settings: Settings) -> list[tupl
         ("threshold", f"{found.threshold:.2f}"),
         ("judged", found.judged_by),
         ("picture", picture),
+        *([("warning", found.warning)] if found.warning else []),
     ]
 
 

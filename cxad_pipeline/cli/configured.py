@@ -1,27 +1,32 @@
-"""The configuration and the store, as commands open them: what is wrong ends the command with one line.
+"""The configuration, the store and Dagster, as commands use them: what is wrong ends the command with one line.
 
-Belongs here: both. Does not belong here: what is asked of the store (`incidents`, `silencing`).
+Belongs here: opening them, and actions that run jobs. Does not belong here: what is asked of the store (`incidents`,
+`silencing`), the jobs (`pipeline`, `backtesting`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cxad_pipeline.cli.terminal import EXIT_FAILED, EXIT_USAGE, stop
+from cxad_pipeline.interactions.configured_columns import check_columns
 from cxad_pipeline.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
+    import dagster as dg
     from sqlalchemy import Connection
 
 
 def configured() -> Settings:
-    """The configuration in force."""
+    """The configuration in force, as far as it can be checked before any data is read."""
     try:
-        return load_settings()
+        settings = load_settings()
+        check_columns(settings)
     except SettingsError as error:
         stop(str(error), EXIT_USAGE)
+    return settings
 
 
 @contextmanager
@@ -38,3 +43,27 @@ def stored(settings: Settings, *, write: bool = False) -> Iterator[Connection]:
             store.close()
     except StoreError as error:
         stop(str(error), EXIT_FAILED)
+
+
+def dagster_instance(settings: Settings) -> dg.DagsterInstance:
+    """Where runs are recorded; its folder is prepared."""
+    from cxad_pipeline.cli.instance import prepare_home
+
+    prepare_home(settings)
+    import dagster as dg
+
+    return dg.DagsterInstance.get()
+
+
+def guarded(action: Any, *arguments: Any, **options: Any) -> Any:
+    """Run an action; its failures end the command with one line each."""
+    from cxad_pipeline.cli.instance import RunFailedError
+    from cxad_pipeline.cli.pipeline import NothingToScoreError
+    from cxad_pipeline.interactions.sources import SourceError
+
+    try:
+        return action(*arguments, **options)
+    except RunFailedError as error:
+        stop(str(error), EXIT_FAILED)
+    except (NothingToScoreError, SourceError) as error:
+        stop(str(error), EXIT_USAGE)

@@ -192,6 +192,7 @@ def training_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
             _by_model(metadata_of(made, "evaluation_report").get("injected_roc_auc", {}), ".3f"),
         ),
         *([("promise", _calibration_in_words(incidents))] if incidents else []),
+        *_warning(incidents),
         ("model version", f"v{champion.get('version')}, {state} ({champion.get('reason')})"),
         ("report written", "\n".join(metadata_of(made, "evaluation_report").get("files", []))),
     ]
@@ -207,7 +208,12 @@ def calibration_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
         ("threshold", f"{model['threshold']:.2f}"),
         ("raised by false alarms", shifts or "nowhere"),
         ("too little history", f"{model['segments_without_enough_history']} segments: counted, not tested"),
+        *_warning(model),
     ]
+
+
+def _warning(calibration: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [("warning", str(calibration["warning"]))] if "warning" in calibration else []
 
 
 def _calibration_in_words(model: Mapping[str, Any]) -> str:

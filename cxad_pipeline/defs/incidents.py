@@ -18,6 +18,7 @@ from cxad_pipeline.incidents import State
 from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.incidents.incident_model import IncidentModel
 from cxad_pipeline.incidents.incident_words import segment_words, what
+from cxad_pipeline.incidents.power import power_of, warning_of
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.operations.backtest import Backtest, backtest, drawn
 from cxad_pipeline.operations.calibration import calibrate
@@ -62,7 +63,7 @@ def incident_assets(settings: Settings, store_of: Callable[[], Store], teller: T
     def incident_model(context: dg.AssetExecutionContext) -> dg.MaterializeResult[IncidentModel]:
         now = dt.datetime.now(dt.UTC)
         try:
-            model, _ = calibrate(store_of(), settings, now)
+            model, replay = calibrate(store_of(), settings, now)
         except NoHistoryError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         try:
@@ -73,7 +74,13 @@ def incident_assets(settings: Settings, store_of: Callable[[], Store], teller: T
         figure = _peaks_drawn(model)
         run_id = log_incident_model(model, TrainingRuns(settings, context.run.run_id), figure)
         context.log.info(_model_in_words(model))
+        power = power_of(model, replay)
+        warning = warning_of(power, model)
         shown = {**_model_metadata(model), "replay": picture(figure, "highest scores of the replay")}
+        shown["faults_found"] = f"{power.found} of {power.tried}"
+        if warning is not None:
+            context.log.warning(warning)
+            shown["warning"] = warning
         return dg.MaterializeResult(value=model, metadata={**shown, "mlflow_run_id": run_id, "rows_pruned": removed})
 
     @dg.asset(
@@ -150,6 +157,8 @@ def incident_assets(settings: Settings, store_of: Callable[[], Store], teller: T
         except NoHistoryError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         context.log.info(f"{len(found.incidents)} incidents in {config.days} days; {found.judged_by}")
+        if found.warning is not None:
+            context.log.warning(found.warning)
         return dg.MaterializeResult(metadata=_backtest_metadata(found, settings))
 
     return [incident_model, segment_statistics, incidents, incident_backtest]
@@ -255,6 +264,7 @@ def _backtest_metadata(found: Backtest, settings: Settings) -> dict[str, Any]:
         "threshold": found.threshold,
         "judged_by": found.judged_by,
         "picture": picture(drawn(found), "incidents of the replay"),
+        **({} if found.warning is None else {"warning": found.warning}),
     }
 
 

@@ -42,6 +42,7 @@ __all__ = ["History", "IncidentModel", "LeftOut", "Replay"]
 class Replay:
     """The calibration period, each day judged by the others: what a backtest shows."""
 
+    contacts: Contacts
     tree: SegmentTree
     rollups: Rollups
     findings: Findings
@@ -190,7 +191,7 @@ class IncidentModel:
         )
         incidents = incidents_of(tree, findings.alerts(model.thresholds()))
         weeks = max(monitor.weeks, 1 / DAYS)  # a history of hours makes no rate
-        return replace(model, replayed_per_week=len(incidents) / weeks), Replay(tree, rollups, findings)
+        return replace(model, replayed_per_week=len(incidents) / weeks), Replay(contacts, tree, rollups, findings)
 
     def for_contacts(self, contacts: Contacts) -> IncidentModel:
         """The model with a cold start for every leaf of these contacts that it does not know; itself if it knows all.

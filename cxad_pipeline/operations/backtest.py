@@ -21,6 +21,7 @@ from cxad_pipeline.incidents.description import Describer
 from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.incidents.incident_model import IncidentModel
 from cxad_pipeline.incidents.life import calls_of, live
+from cxad_pipeline.incidents.power import power_of, warning_of
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.operations.calibration import Judgements, fitted
 from cxad_pipeline.operations.history import NoHistoryError, history
@@ -52,6 +53,8 @@ class Backtest:
         The promise, and the number in the replay.
     judged_by
         In words, by which days.
+    warning
+        That the promise leaves little to be found; None where it leaves enough.
     """
 
     incidents: tuple[Incident, ...]
@@ -61,6 +64,7 @@ class Backtest:
     promised_per_week: float
     replayed_per_week: float
     judged_by: str
+    warning: str | None
 
 
 def backtest(settings: Settings, days: int, now: dt.datetime) -> Backtest:
@@ -88,12 +92,13 @@ def backtest(settings: Settings, days: int, now: dt.datetime) -> Backtest:
     before = len(np.unique(earlier.moments // DAY)) if len(earlier.moments) else 0
     try:
         if before >= LEAST_BEFORE:
-            model, rollups, findings = _by_earlier_days(contacts, earlier, start, last, settings)
+            model, rollups, findings, warning = _by_earlier_days(contacts, earlier, start, last, settings)
             words = f"by the {before} days of contacts before them"
         else:
             model, replay = fitted(contacts, settings, Judgements((), {}))
             model = replace(model, tree=replay.tree)
             rollups, findings = replay.rollups, replay.findings
+            warning = warning_of(power_of(model, replay), model)
             words = f"each day judged by the others, since there are fewer than {LEAST_BEFORE} days before them"
     except ValueError as error:
         raise NoHistoryError(f"{error}") from error
@@ -111,18 +116,20 @@ def backtest(settings: Settings, days: int, now: dt.datetime) -> Backtest:
         promised_per_week=settings.incidents.budget_per_week,
         replayed_per_week=len(incidents) / weeks,
         judged_by=words,
+        warning=warning,
     )
 
 
 def _by_earlier_days(
     contacts: Contacts, earlier: Contacts, start: int, last: int, settings: Settings
-) -> tuple[IncidentModel, Rollups, Findings]:
-    model, _ = fitted(earlier, settings, Judgements((), {}))
+) -> tuple[IncidentModel, Rollups, Findings, str | None]:
+    model, replay = fitted(earlier, settings, Judgements((), {}))
+    warning = warning_of(power_of(model, replay), model)
     model = model.for_contacts(contacts)
     seconds = model.window_seconds
     windows = Windows.covering(start - WARM_UP * seconds, last, seconds, model.timezone)
     rollups = model.rollups(contacts, windows)
-    return model, rollups, model.test(rollups)
+    return model, rollups, model.test(rollups), warning
 
 
 def _lived(

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cxad_pipeline.incidents import MetricRule, Promise
+from cxad_pipeline.interactions.configured_columns import watched_columns
 from cxad_pipeline.interactions.deployment_schema import schema_of
-from cxad_pipeline.settings import Settings, SettingsError
-
-_COUNTED = "complaints"
+from cxad_pipeline.settings import Settings
 
 
 def watched_metrics(settings: Settings) -> tuple[MetricRule, ...]:
@@ -23,28 +22,10 @@ def watched_metrics(settings: Settings) -> tuple[MetricRule, ...]:
     Raises
     ------
     SettingsError
-        If `incidents.metrics` names a column that is none, no metric, or is counted anyway; or if none is left.
+        As `watched_columns` does.
     """
-    schema = schema_of(settings)
-    if settings.incidents.metrics:
-        bad = {metric.name: metric.bad for metric in settings.incidents.metrics}
-        for name in bad:
-            if name not in schema or not schema[name].is_metric:
-                known = ", ".join(
-                    column.name for column in schema.columns if column.is_metric and column.name != _COUNTED
-                )
-                raise SettingsError(f"incidents.metrics: {name} is no metric of the schema (allowed: {known})")
-            if name == _COUNTED:
-                raise SettingsError(f"incidents.metrics: {name} are counted and tested anyway; leave them out")
-    else:
-        columns = [schema[name] for name in settings.features.numeric if name in schema and name != _COUNTED]
-        bad = {column.name: column.bad_direction for column in columns if column.bad_direction is not None}
-    if not bad:
-        raise SettingsError(
-            "incidents.metrics: no metric under features.numeric has a bad end that the schema knows; name metrics "
-            "and their bad ends, or set incidents.enabled to false"
-        )
-    return tuple(MetricRule(name, end, logarithmic=schema[name].unit == "s") for name, end in bad.items())
+    schema, watched = schema_of(settings), watched_columns(settings)
+    return tuple(MetricRule(name, end, logarithmic=schema[name].unit == "s") for name, end in watched.items())
 
 
 def promise(settings: Settings) -> Promise:

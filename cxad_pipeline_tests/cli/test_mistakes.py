@@ -86,6 +86,24 @@ def test_a_wrong_variable_is_named(untrained: CommandWorld) -> None:
     assert "CXAD_PORTS__DAGSTER" in one_line(done.stderr)
 
 
+@pytest.mark.parametrize(
+    "command", [["config"], ["train"], ["workflow"], ["calibrate"], ["incidents"], ["serve"]], ids=str
+)
+def test_a_misspelt_column_ends_every_command_at_once(untrained: CommandWorld, command: list[str]) -> None:
+    done = untrained.run(*command, CXAD_INCIDENTS__METRICS='[{"name": "hold_time_second", "bad": "high"}]')
+    assert done.returncode == USAGE
+    assert done.stdout == ""
+    assert "hold_time_second is no metric of the schema; did you mean hold_time_seconds?" in one_line(done.stderr)
+    assert not (untrained.folder / "data" / "state").exists()
+
+
+def test_config_refuses_a_source_that_maps_to_no_column_of_ours(untrained: CommandWorld) -> None:
+    columns = '{"interaction_id": {"column": "id"}, "timestamp": {"column": "at"}, "qeue": {"column": "team"}}'
+    done = untrained.run("config", CXAD_SOURCES__INTERACTIONS__COLUMNS=columns)
+    assert done.returncode == USAGE
+    assert "source interactions: qeue is no column of the schema" in one_line(done.stderr)
+
+
 def test_too_few_training_rows_fail_the_run_in_one_line(fresh: CommandWorld) -> None:
     done = fresh.run("train", CXAD_TRAINING__MIN_ROWS="90000")
     assert done.returncode == FAILED
