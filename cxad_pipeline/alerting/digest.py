@@ -115,7 +115,7 @@ class _Told:
         ]
         if self.digest.dead_letters:
             parts.append(f"{plural(self.digest.dead_letters, 'message')} NOT DELIVERED")
-        span = span_in_words(self.digest.since, self.digest.until, self.context.zone)
+        span = span_in_words(self.digest.since, self.digest.until, self.context.zone, self.digest.until)
         return f"Digest: {', '.join(parts)} · {span}"
 
     @property
@@ -125,20 +125,18 @@ class _Told:
         if digest.contacts:
             share = percent(digest.anomalies / digest.contacts)
             lines.append(
-                f"{plural(digest.contacts, 'contact')} scored, {digest.anomalies:,} of them anomalies ({share})"
+                f"{plural(digest.contacts, 'contact')} scored, {digest.anomalies:,} of them anomalous ({share})"
             )
         else:
             lines.append("No contact was scored")
         if digest.windows_without_data:
             windows = plural(digest.windows, "window")
             lines.append(f"{digest.windows_without_data:,} of {windows} without data: missing, not quiet")
-        lines.append(f"Told at once: {plural(digest.told, 'incident')}; budget: {self.context.budget_words}")
+        lines.append(f"Told at once: {plural(digest.told, 'incident')}; {self.context.budget_words(digest.until)}")
         if digest.silenced:
             lines.append(f"Silenced: {plural(digest.silenced, 'incident')}")
         if digest.dead_letters:
-            lines.append(
-                f"{plural(digest.dead_letters, 'message')} could not be delivered: see the dead letters of the outbox"
-            )
+            lines.append("What was not delivered: cxad alerts --dead")
         return lines
 
     @property
@@ -153,7 +151,7 @@ class _Told:
         return [
             (
                 f"{one.severity:.0f}",
-                moment_in_words(one.timestamp, self.context.zone),
+                moment_in_words(one.timestamp, self.context.zone, self.digest.until),
                 one_line(one.interaction_id, ID) or "?",
                 example_words(one, self.context),
             )
@@ -193,7 +191,7 @@ class _Told:
         if self.incidents:
             parts.append(mail_html.table("Incidents", [(line,) for line in self.incidents]))
         if self.anomalies:
-            names = ("Severity", f"Start, {self.context.zone.key}", "Interaction", "Why")
+            names = ("Severity", "Start", "Interaction", "Why")
             parts.append(mail_html.table("Most severe single contacts", self.anomalies, names=names))
         if self.context.links:
             parts.append(mail_html.links_line(self.context.links))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from cxad_pipeline.alerting import mail_html
@@ -22,12 +23,19 @@ from cxad_pipeline.alerting.wording import (
     aligned,
     length_in_words,
     moment_in_words,
-    number,
     one_line,
     span_in_words,
 )
 from cxad_pipeline.incidents.incident import Example, Incident
-from cxad_pipeline.incidents.incident_words import cause_words, reason_words, segment_words, what
+from cxad_pipeline.incidents.incident_words import (
+    affected_words,
+    cause_words,
+    figure_words,
+    further_reasons,
+    reason_words,
+    segment_words,
+    what,
+)
 from cxad_pipeline.interactions.schema import InteractionSchema
 
 REASONS, EXAMPLES = 3, 3
@@ -35,8 +43,6 @@ REASONS, EXAMPLES = 3, 3
 
 # Longest foreign texts, in characters.
 SEGMENT, ID, SENTENCE = 60, 64, 240
-
-_MEANS = ("shift", "drift", "slow drift")
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,9 @@ class MessageContext:
         Times are told on its clock, with its name.
     links
         Label to address, with all placeholders filled.
-    budget_used, budget_per_week
-        Incidents of the last seven days, and how many a week are promised at most.
+    budget_used, budget_per_week, budget_until
+        Incidents of the last week of data (`store.budget`), how many a week are promised at most, and the end of that
+        week, None where there are no data yet.
     told_severity
         Severity that people were last told of this incident; None where they were told nothing.
     """
@@ -62,16 +69,20 @@ class MessageContext:
     links: Mapping[str, str] = field(default_factory=dict)
     budget_used: int = 0
     budget_per_week: float = 0.0
+    budget_until: datetime | None = None
     told_severity: float | None = None
 
     def unit(self, name: str) -> str:
         """Unit of a column, empty where it has none."""
         return self.schema[name].unit if name in self.schema else ""
 
-    @property
-    def budget_words(self) -> str:
-        """The promise and how much of it is used: "2 of 5 incidents this week"."""
-        return f"{self.budget_used:,} of {self.budget_per_week:g} incidents this week"
+    def budget_words(self, now: datetime) -> str:
+        """The promise and how much of it is used: "budget: 2 of 5 incidents in the week to 13 Oct 15:00"."""
+        week = "a week"
+        if self.budget_until is not None:
+            week = f"in the week to {moment_in_words(self.budget_until, self.zone, now)}"
+        noun = "incident" if self.budget_per_week == 1 else "incidents"
+        return f"budget: {self.budget_used:,} of {self.budget_per_week:g} {noun} {week}"
 
 
 def incident_message(incident: Incident, kind: NoticeKind, *, context: MessageContext) -> Message:
@@ -98,18 +109,18 @@ def incident_message(incident: Incident, kind: NoticeKind, *, context: MessageCo
 
 
 def incident_line(incident: Incident, context: MessageContext) -> str:
-    """An incident in one line: severity, state, segment, what, since when."""
+    """An incident in one line: severity, segment, what, since when, or from when to when if it is over."""
     told = _Told(incident, "edit", context)
-    state = "" if incident.status == "open" else f" · {told.state_word.lower()}"
-    since = moment_in_words(incident.started_at, context.zone)
-    return f"{incident.severity:.0f} · {told.segment} · {told.what} · since {since}{state}"
+    since = told.moment(incident.started_at)
+    period = f"since {since}" if incident.status == "open" else f"{since}, {told.length}, {told.state_word.lower()}"
+    return f"{incident.severity:.0f} · {told.segment} · {told.what} · {period}"
 
 
 def example_words(example: Example, context: MessageContext, metric: str = "") -> str:
     """Why an interaction stands out: its reasons, else its value of the incident's metric, else nothing."""
     if example.reasons or example.value is None or not metric:
         return one_line(example.reasons, SENTENCE)
-    value = f"{context.schema.words(metric)} {number(example.value)} {context.unit(metric)}"
+    value = f"{context.schema.words(metric)} {figure_words(example.value)} {context.unit(metric)}"
     return one_line(value, SENTENCE)
 
 
@@ -150,26 +161,34 @@ class _Told:
         return {"update": "Worse: " if self.is_worse else "Open again: ", "repeat": "Still open: "}.get(self.kind, "")
 
     @property
-    def headline(self) -> str:
+    def title(self) -> str:
         severity = f"severity {self.incident.severity:.0f}"
         first = f"{self.beginning}{severity if self.beginning else severity.capitalize()}"
-        return f"{first} · {self.segment} · {self.what}"
+        return f"{first} · {self.segment}"
+
+    @property
+    def headline(self) -> str:
+        return f"{self.title} · {self.what}"
 
     @property
     def length(self) -> str:
         return length_in_words(self.incident.ended_at - self.incident.started_at)
 
+    def moment(self, moment: datetime) -> str:
+        """A moment, with its year where that is not the year in which the incident last changed."""
+        return moment_in_words(moment, self.context.zone, self.incident.updated_at)
+
     @property
-    def count(self) -> str:
-        """How many contacts it was in all."""
-        incident = self.incident
-        if incident.kind == "volume":
-            return f"{incident.affected:,} contacts, usually {number(incident.expected_affected)}"
-        return f"{incident.affected:,} of {incident.contacts:,} contacts, usually {number(incident.expected_affected)}"
+    def change(self) -> str:
+        """How much worse it is than people were told; all else that is new is in the headline and the state."""
+        if self.kind != "update" or self.incident.status != "open" or not self.is_worse:
+            return ""
+        return f"Severity {self.told_severity:.0f} → {self.incident.severity:.0f}"
 
     @property
     def news(self) -> str:
-        """What changed since people were told; empty for what is new in itself and for edits."""
+        """What changed since people were told, for a thread; empty for what is new in itself and for edits."""
+        count = affected_words(self.incident)
         if self.kind in ("opened", "edit"):
             return ""
         if self.incident.status == "withdrawn":
@@ -177,36 +196,37 @@ class _Told:
         if self.incident.status == "merged":
             return f"Taken in by incident {one_line(self.incident.merged_into or '?', ID)}, which tells how it goes on."
         if self.incident.status == "resolved":
-            return f"Over after {self.length}; {self.count}; severity {self.incident.severity:.0f}."
+            return f"Over after {self.length}; {count}; severity {self.incident.severity:.0f}."
         if self.kind == "repeat":
-            return f"Still open after {self.length}; {self.count}; severity {self.incident.severity:.0f}."
-        if self.is_worse:
-            return f"Severity {self.told_severity:.0f} → {self.incident.severity:.0f}; {self.count}."
-        return f"Open again; {self.count}; severity {self.incident.severity:.0f}."
+            return f"Still open after {self.length}; {count}; severity {self.incident.severity:.0f}."
+        if self.change:
+            return f"{self.change}; {count}."
+        return f"Open again; {count}; severity {self.incident.severity:.0f}."
 
     @property
     def state(self) -> list[str]:
-        """Since when, until when, and the severity then and now where they differ."""
+        """What changed, since when, until when, and the severity then and now where they differ."""
         incident, zone = self.incident, self.context.zone
+        lines = [self.change] if self.change else []
         if incident.status == "open":
-            start, found = (moment_in_words(moment, zone) for moment in (incident.started_at, incident.opened_at))
-            lines = [f"Since {start} {zone.key}, {self.length} so far; found {found}"]
+            start, found = self.moment(incident.started_at), self.moment(incident.opened_at)
+            lines.append(f"Since {start} {zone.key}, {self.length} so far; found {found}")
         else:
-            lines = [f"{span_in_words(incident.started_at, incident.ended_at, zone)}, {self.length}"]
+            span = span_in_words(incident.started_at, incident.ended_at, zone, incident.updated_at)
+            lines.append(f"{span}, {self.length}")
         if incident.status == "merged":
             lines.append(f"Taken in by incident {one_line(incident.merged_into or '?', ID)}")
         if incident.status == "withdrawn":
             lines.append("After its contacts were scored again, nothing is left of it")
-        if incident.kind in _MEANS:
-            lines.append(f"Affected: {self.count}")
-        if round(incident.severity) != round(incident.alert_severity):
+        if round(incident.alert_severity) != round(self.told_severity if self.change else incident.severity):
             lines.append(f"Severity {incident.alert_severity:.0f} when it was found, {incident.severity:.0f} now")
         return lines
 
     @property
     def reasons(self) -> list[str]:
+        """What else is unusual there, beside what the headline says."""
         words, unit = self.context.schema.words, self.context.unit
-        found = self.incident.reasons[:REASONS]
+        found = further_reasons(self.incident)[:REASONS]
         return [one_line(reason_words(reason, words, unit), SENTENCE) for reason in found]
 
     @property
@@ -220,7 +240,7 @@ class _Told:
         return [
             (
                 f"{example.severity:.0f}",
-                moment_in_words(example.timestamp, self.context.zone),
+                self.moment(example.timestamp),
                 one_line(example.interaction_id, ID) or "?",
                 example_words(example, self.context, self.incident.metric),
             )
@@ -230,14 +250,15 @@ class _Told:
     @property
     def facts(self) -> list[str]:
         model = [f"model {one_line(self.incident.model_version, LABEL)}"] if self.incident.model_version else []
-        return [*model, self.context.budget_words, f"incident {one_line(self.incident.id, ID)}"]
+        budget = self.context.budget_words(self.incident.updated_at)
+        return [*model, budget, f"incident {one_line(self.incident.id, ID)}"]
 
     def text(self) -> str:
-        lines = [self.headline, *filter(None, [self.news]), *self.state]
-        lines += [f"Why: {reason}" if place == 0 else f"     {reason}" for place, reason in enumerate(self.reasons)]
+        lines = [self.headline, *self.state]
+        lines += [f"Also: {reason}" if place == 0 else f"      {reason}" for place, reason in enumerate(self.reasons)]
         lines += [f"Mostly in {cause}" for cause in self.cause]
         if self.examples:
-            lines.append(f"Examples (severity, start in {self.context.zone.key}, interaction)")
+            lines.append("Examples (severity, start, interaction)")
             places = aligned([row[:3] for row in self.examples], right=(0,))
             for place, row in zip(places, self.examples, strict=True):
                 lines.append(f"  {place}  {row[3]}".rstrip())
@@ -248,12 +269,13 @@ class _Told:
         return "\n".join(lines)
 
     def blocks(self) -> list[Block]:
-        blocks = [header(self.headline), *(plain_section(text) for text in [self.news] if text), context(*self.state)]
+        # In two, for Slack cuts a header.
+        blocks = [header(self.title), plain_section(self.what[:1].upper() + self.what[1:]), context(*self.state)]
         if self.reasons:
-            blocks.append(plain_section("Why", *(f"• {reason}" for reason in self.reasons)))
+            blocks.append(plain_section("Also", *(f"• {reason}" for reason in self.reasons)))
         blocks += [plain_section(f"Mostly in {cause}") for cause in self.cause]
         if self.examples:
-            blocks.append(context(f"Examples: severity, interaction, start in {self.context.zone.key}"))
+            blocks.append(context("Examples: severity, interaction, start"))
         for severity, start, name, why in self.examples:
             blocks.append(section(f"*{severity}* · {code(name, ID)} · {start}"))
             blocks += [context(why)] if why else []
@@ -263,14 +285,13 @@ class _Told:
         return blocks
 
     def html(self) -> str:
-        parts = [mail_html.paragraph(text) for text in [self.news] if text]
-        parts += [mail_html.paragraph(line) for line in self.state]
+        parts = [mail_html.paragraph(line) for line in self.state]
         if self.reasons:
-            parts.append(mail_html.table("Why", [(reason,) for reason in self.reasons]))
+            parts.append(mail_html.table("Also", [(reason,) for reason in self.reasons]))
         if self.cause:
             parts.append(mail_html.table("Mostly in", [(cause,) for cause in self.cause]))
         if self.examples:
-            names = ("Severity", f"Start, {self.context.zone.key}", "Interaction", "Why")
+            names = ("Severity", "Start", "Interaction", "Why")
             parts.append(mail_html.table("Examples", self.examples, names=names))
         parts.append(mail_html.links_line(self.context.links) if self.context.links else "")
         parts.append(mail_html.paragraph(" · ".join(self.facts), quiet=True))

@@ -20,6 +20,11 @@ _RULE = "border-bottom:1px solid rgba(128,128,128,0.35)"
 _QUIET = "color:#7a7a7a;font-size:13px"
 _CELL = f"padding:4px 12px 4px 0;text-align:left;vertical-align:top;overflow-wrap:anywhere;{_RULE}"
 
+_WHOLE = "white-space:nowrap"
+_SHORT = 17
+"""Characters up to which a cell stays on one line, such as a moment with its year: columns of short texts would be
+narrowed to a letter or two in favour of a long one."""
+
 
 def escape(text: str) -> str:
     """A text in which a mail program finds no element and no entity."""
@@ -61,16 +66,21 @@ def paragraph(text: str, *, quiet: bool = False) -> str:
 
 def table(title: str, rows: Sequence[Sequence[str]], *, names: Sequence[str] = ()) -> str:
     """A titled table of any texts, (rows, columns), with the columns' names where there are any."""
-    top = "".join(f'<th scope="col" style="{_CELL};{_QUIET};font-weight:normal">{escape(name)}</th>' for name in names)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in row) + "</tr>\n" for row in rows
+    top = "".join(
+        f'<th scope="col" style="{_CELL};{_WHOLE};{_QUIET};font-weight:normal">{escape(name)}</th>' for name in names
     )
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in rows)
     head = f"<tr>{top}</tr>\n" if top else ""
     return (
         f'<h2 style="font-size:15px;margin:14px 0 2px 0">{escape(title)}</h2>\n'
         f'<table width="100%" cellpadding="0" cellspacing="0" style="border-collapse:collapse;font-size:14px">\n'
         f"{head}{body}</table>"
     )
+
+
+def _cell(text: str) -> str:
+    style = f"{_CELL};{_WHOLE}" if len(text) <= _SHORT else _CELL
+    return f'<td style="{style}">{escape(text)}</td>'
 
 
 def links_line(links: Mapping[str, str]) -> str:

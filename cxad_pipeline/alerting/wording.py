@@ -43,12 +43,6 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list
     ]
 
 
-def number(value: float) -> str:
-    """A value with thousands separated and no more decimals than its size needs: 4,210 or 70.5 or 3.25."""
-    written = f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
-    return written.rstrip("0").rstrip(".") if "." in written else written
-
-
 def percent(share: float) -> str:
     """A share as a percentage: one decimal, two below 1 %, such as 4.9% or 0.93%."""
     return f"{share:.1%}" if share >= 0.01 else f"{share:.2%}"
@@ -59,18 +53,27 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
-def moment_in_words(moment: datetime, zone: ZoneInfo) -> str:
-    """A moment on the clock of a zone: "12 Oct 14:00". The zone is to be named beside it, once a message."""
+def moment_in_words(moment: datetime, zone: ZoneInfo, now: datetime) -> str:
+    """A moment on the clock of a zone: "12 Oct 14:00", and "12 Oct 2025 14:00" in another year than that of `now`.
+
+    The zone is to be named beside it, once a message.
+    """
     local = moment.astimezone(zone)
-    return f"{local.day} {local:%b %H:%M}"
+    year = "" if local.year == now.astimezone(zone).year else f" {local.year}"
+    return f"{local.day} {local:%b}{year} {local:%H:%M}"
 
 
-def span_in_words(start: datetime, end: datetime, zone: ZoneInfo) -> str:
-    """A stretch of time on the clock of a zone, with the zone's name: "12 Oct 14:00-18:00 Europe/Berlin"."""
-    last = end.astimezone(zone)
-    if start.astimezone(zone).date() == last.date():
-        return f"{moment_in_words(start, zone)}-{last:%H:%M} {zone.key}"
-    return f"{moment_in_words(start, zone)} to {moment_in_words(end, zone)} {zone.key}"
+def span_in_words(start: datetime, end: datetime, zone: ZoneInfo, now: datetime) -> str:
+    """A stretch of time on the clock of a zone, with the zone's name: "12 Oct 14:00-18:00 Europe/Berlin".
+
+    Both ends have their year where one of them lies in another year than `now`.
+    """
+    first, last = start.astimezone(zone), end.astimezone(zone)
+    if first.date() == last.date():
+        return f"{moment_in_words(start, zone, now)}-{last:%H:%M} {zone.key}"
+    year = "" if first.year == last.year == now.astimezone(zone).year else " %Y"
+    began, ended = (f"{moment.day} {moment.strftime(f'%b{year} %H:%M')}" for moment in (first, last))
+    return f"{began} to {ended} {zone.key}"
 
 
 def length_in_words(length: timedelta) -> str:

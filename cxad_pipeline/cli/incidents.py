@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,7 @@ from cxad_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from cxad_pipeline.store.incidents import StoredIncident
+    from cxad_pipeline.store.outbox_status import Delivery
 
 STATUSES = ("open", "resolved", "merged", "withdrawn")
 VERDICTS = ("confirmed", "expected", "false_alarm", "new_trend")
@@ -96,22 +98,24 @@ def incident(incident_id: str) -> None:
         if found is None:
             stop(f"there is no incident {incident_id}; `cxad incidents` lists them", EXIT_USAGE)
         deliveries, _ = find_deliveries(connection, topic=f"incident:{incident_id}", limit=_MOST_ALERTS)
-    show(_titles(settings)(found.incident), _rows(found, settings))
+    show(_titles(settings)(found.incident), _rows(found, deliveries, settings))
     calls = sorted(found.calls, key=lambda call: (call.window, call.segment))
     click.echo()
-    from cxad_pipeline.incidents.incident_words import segment_words
+    from cxad_pipeline.incidents.incident_words import count_words, figure_words, segment_words
+    from cxad_pipeline.interactions.deployment_schema import schema_of
 
+    words = schema_of(settings).words
     show_table(
         (f"window ({settings.timezone})", "segment", "test", "score", "observed", "usual", "affected"),
         [
             (
                 shown(dt.datetime.fromtimestamp(call.window, dt.UTC), settings),
                 segment_words(call.segment),
-                f"{call.family}, {call.kind}",
+                f"{words(call.family)}, {call.kind}",
                 f"{call.score:.1f} of {call.threshold:.1f}",
-                f"{call.observed:,.4g}",
-                f"{call.expected:,.4g}",
-                f"{call.affected:,} of {call.contacts:,}",
+                figure_words(call.observed),
+                figure_words(call.expected),
+                f"{call.affected:,} of {call.contacts:,}, usually {count_words(call.expected_affected)}",
             )
             for call in calls[-_MOST_CALLS:]
         ],
@@ -122,14 +126,13 @@ def incident(incident_id: str) -> None:
     if deliveries:
         click.echo()
         show_table(
-            ("message", "channel", "state", "attempts", f"sent ({settings.timezone})", "error"),
+            ("message", "channel", f"state ({settings.timezone})", "attempts", "error"),
             [
                 (
                     one["kind"],
                     one["channel"],
-                    one["state"],
+                    delivery_words(one, settings),
                     str(one["attempts"]),
-                    shown(one["settled_at"], settings) if one["state"] == "sent" else "",
                     one["error"] or "",
                 )
                 for one in deliveries
@@ -225,15 +228,22 @@ def login_name(option: str) -> str:
         stop(f"your login name is not known; give {option} NAME", EXIT_USAGE)
 
 
+def delivery_words(delivery: Delivery, settings: Settings) -> str:
+    """What became of a message, and when: "sent 2026-10-13 15:05", "due ..." or "given up ..."."""
+    if delivery["state"] == "pending":
+        return f"due {shown(delivery['due_at'], settings)}"
+    return f"{'sent' if delivery['state'] == 'sent' else 'given up'} {shown(delivery['settled_at'], settings)}"
+
+
 def _titles(settings: Settings) -> Any:
     from cxad_pipeline.interactions.deployment_schema import schema_of
 
     return titles(schema_of(settings))
 
 
-def _rows(found: StoredIncident, settings: Settings) -> list[tuple[str, str]]:
-    """What its message says, as rows."""
-    from cxad_pipeline.incidents.incident_words import cause_words, reason_words
+def _rows(found: StoredIncident, deliveries: Sequence[Delivery], settings: Settings) -> list[tuple[str, str]]:
+    """What its message says, as rows, and how far that has come."""
+    from cxad_pipeline.incidents.incident_words import cause_words, further_reasons, reason_words
     from cxad_pipeline.interactions.deployment_schema import schema_of
 
     one, schema = found.incident, schema_of(settings)
@@ -241,15 +251,18 @@ def _rows(found: StoredIncident, settings: Settings) -> list[tuple[str, str]]:
     def unit(name: str) -> str:
         return schema[name].unit if name in schema else ""
 
-    period = f"{shown(one.started_at, settings)} to {shown(one.ended_at, settings)} ({settings.timezone})"
-    status = f"{one.status}, into {one.merged_into}" if one.merged_into else one.status
+    begun = f"{shown(one.started_at, settings)} to {shown(one.ended_at, settings)} ({settings.timezone})"
+    severity, found_as = f"{one.severity:.0f}", f"{one.alert_severity:.0f}"
     rows = [
-        ("incident", f"{one.id}, {status}"),
-        ("period", period),
-        ("severity", f"{one.severity:.0f}, {one.alert_severity:.0f} when it was found; " + _telling(found, settings)),
-        ("impact", f"{one.affected:,} of {one.contacts:,} contacts, usually {one.expected_affected:,.1f}"),
+        (
+            "incident",
+            f"{one.id}, {one.status}, into {one.merged_into}" if one.merged_into else f"{one.id}, {one.status}",
+        ),
+        ("period", f"{begun}; found {shown(one.opened_at, settings)}"),
+        ("severity", severity if severity == found_as else f"{severity}, {found_as} when it was found"),
+        ("told", _telling(found, deliveries, settings)),
     ]
-    reasons = [reason_words(reason, schema.words, unit) for reason in one.reasons]
+    reasons = [reason_words(reason, schema.words, unit) for reason in further_reasons(one)]
     causes = [cause_words(cause, one.kind) for cause in one.causes]
     examples = [
         f"{example.interaction_id} ({shown(example.timestamp, settings)}, severity {example.severity:.0f})"
@@ -258,7 +271,7 @@ def _rows(found: StoredIncident, settings: Settings) -> list[tuple[str, str]]:
     ]
     rows += [
         (name, "\n".join(lines))
-        for name, lines in (("reasons", reasons), ("causes", causes), ("examples", examples))
+        for name, lines in (("also", reasons), ("mostly in", causes), ("examples", examples))
         if lines
     ]
     rows.append(("model", one.model_version or "none has scored its contacts"))
@@ -270,6 +283,13 @@ def _rows(found: StoredIncident, settings: Settings) -> list[tuple[str, str]]:
     return [(name, "\n".join(map(printable, value.split("\n")))) for name, value in rows]
 
 
-def _telling(found: StoredIncident, settings: Settings) -> str:
-    how = "told at once" if found.incident.critical else "told in the digest"
-    return how if found.told.at is None else f"{how}, last {shown(found.told.at, settings)}"
+def _telling(found: StoredIncident, deliveries: Sequence[Delivery], settings: Settings) -> str:
+    """How people are told, and when they were, or are to be: a message that waits has told nobody."""
+    how = "at once" if found.incident.critical else "in the digest"
+    sent = max((one["settled_at"] or "" for one in deliveries if one["state"] == "sent"), default="")
+    due = min((one["due_at"] for one in deliveries if one["state"] == "pending"), default="")
+    parts = [f"last sent {shown(sent, settings)}"] if sent else []
+    parts += [f"due {shown(due, settings)}"] if due else []
+    if deliveries:
+        return ", ".join([how, *(parts or ["but no message could be delivered"])])
+    return f"{how}, {shown(found.told.at, settings)}" if found.told.at is not None else f"{how}; nobody has been yet"

@@ -11,9 +11,10 @@ import datetime as dt
 import click
 
 from cxad_pipeline.cli.configured import configured, stored
-from cxad_pipeline.cli.incidents import login_name
+from cxad_pipeline.cli.incidents import delivery_words, login_name
 from cxad_pipeline.cli.moments import moment, placed, shown
-from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, say, show, show_table, stop
+from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, printable, say, show, show_table, stop
+from cxad_pipeline.interactions.configured_columns import subjects
 from cxad_pipeline.settings import Settings
 
 _ALL = "all"
@@ -57,6 +58,7 @@ def silences(every: bool) -> None:
     help="A dimension of the segment, such as queue=billing; may be given several times. `all`: all contacts.",
 )
 @click.option("--metric", help="This one alone, or contacts, complaints, together.  [default: all]")
+@click.option("--new", is_flag=True, help="The segment is still to come, such as a queue that opens tomorrow.")
 @click.option("--reason", help="Why; no personal data.")
 @click.option("--until", type=moment, metavar="TIME", help="When people are told again.")
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True, max=87_600), help="Or in how many hours.")
@@ -67,6 +69,7 @@ def silences(every: bool) -> None:
 def silence(
     segment: tuple[str, ...],
     metric: str | None,
+    new: bool,
     reason: str | None,
     until: dt.datetime | None,
     hours: float | None,
@@ -80,7 +83,7 @@ def silence(
     settings = configured()
     owner = (owner or "").strip() or login_name("--owner")
     if end is not None:
-        if segment or metric or reason or until or hours:
+        if segment or metric or new or reason or until or hours:
             stop("--end takes no other option than --owner", EXIT_USAGE)
         _end(end, owner, settings)
         return
@@ -93,9 +96,14 @@ def silence(
     if ends_at <= now:
         stop(f"--until {shown(ends_at, settings)} lies in the past", EXIT_USAGE)
     from cxad_pipeline.incidents.incident_words import segment_words
-    from cxad_pipeline.store.silences import add_silence
+    from cxad_pipeline.store.silences import UnknownSegmentError, add_silence, check_segment
 
     with stored(settings, write=True) as connection:
+        if not new:
+            try:
+                check_segment(connection, key)
+            except UnknownSegmentError as error:
+                stop(printable(f"--segment: {error}; --new, if it is still to come"), EXIT_USAGE)
         made = add_silence(
             connection,
             scope="incidents",
@@ -119,9 +127,7 @@ def silence(
 
 def _check_metric(metric: str | None, settings: Settings) -> None:
     """A misspelt metric would keep nobody quiet."""
-    from cxad_pipeline.operations.watched import watched_metrics
-
-    allowed = [*(rule.name for rule in watched_metrics(settings)), "complaints", "contacts", "together"]
+    allowed = subjects(settings)
     if metric is not None and metric not in allowed:
         stop(f"--metric {metric}: no incident is about that; allowed: {', '.join(allowed)}", EXIT_USAGE)
 
@@ -158,14 +164,13 @@ def alerts(dead: bool, retry: str | None, limit: int) -> None:
         status = outbox_status(connection, dt.datetime.now(dt.UTC))
         found, more = find_deliveries(connection, state="dead" if dead else None, limit=limit)
     if found:
-        columns = ("id", "state", "channel", "attempts", f"queued ({settings.timezone})", "message", "error")
+        columns = ("id", f"state ({settings.timezone})", "channel", "attempts", "message", "error")
         rows = [
             (
                 str(one["id"]),
-                one["state"],
+                delivery_words(one, settings),
                 one["channel"],
                 str(one["attempts"]),
-                shown(one["queued_at"], settings),
                 one["headline"] or one["key"],
                 one["error"] or "",
             )

@@ -1,7 +1,7 @@
 """What an incident says of itself: from its calls, the findings and the rollups at hand.
 
 Belongs here: the key, impact, severity, reasons and causes of an incident. Does not belong here: which calls it is made
-of and its status (`life.py`), its examples (they need interactions), its words (`incident_words.py`, given on here).
+of and its status (`life.py`), its examples (they need interactions), its words (`incident_words.py`).
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ import numpy.typing as npt
 
 from cxad_pipeline.detection.calibration import FULL_SEVERITY
 from cxad_pipeline.incidents.causes import causes_of
+from cxad_pipeline.incidents.evidence import Evidence
 from cxad_pipeline.incidents.findings import Findings
 from cxad_pipeline.incidents.impact import counted_as, impact_of
 from cxad_pipeline.incidents.incident import Call, Cause, Incident, Reason, highest
 from cxad_pipeline.incidents.incident_model import IncidentModel
-from cxad_pipeline.incidents.incident_words import cause_words, reason_words, segment_words, what
 from cxad_pipeline.incidents.rollups import Rollups
-from cxad_pipeline.incidents.segments import Key, SegmentTree
+from cxad_pipeline.incidents.segments import SegmentTree
 from cxad_pipeline.interactions.schema import Direction
 
 FloatArray = npt.NDArray[np.float64]
 IntegerArray = npt.NDArray[np.int64]
-
-__all__ = ["MOST", "Describer", "cause_words", "reason_words", "segment_words", "severity_of_score", "what"]
 
 MOST = 3
 """Causes and reasons that are given."""
@@ -108,7 +106,7 @@ class Describer:
             expected_affected=sum(call.expected_affected for call in shown),
             contacts=sum(call.contacts for call in shown),
             causes=earlier.causes if earlier is not None else self._causes(lead, at_hand),
-            reasons=self._reasons(lead.segment, at_hand, earlier.reasons if earlier is not None else ()),
+            reasons=self._reasons(lead, at_hand, earlier.reasons if earlier is not None else ()),
             examples=before.examples if before is not None else (),
             model_version=self._model_version or (before.model_version if before is not None else ""),
             threshold=lead.threshold,
@@ -122,10 +120,16 @@ class Describer:
                 return metric.bad
         return same.direction if same is not None else "high"
 
-    def _reasons(self, segment: Key, at_hand: IntegerArray, earlier: Sequence[Reason]) -> tuple[Reason, ...]:
-        """The tests with the highest surprise in the segment over its windows, one per family."""
-        best = {reason.family: reason for reason in earlier}
-        s = self._position.get(segment)
+    def _reasons(self, lead: Call, at_hand: IntegerArray, earlier: Sequence[Reason]) -> tuple[Reason, ...]:
+        """The tests with the highest surprise in the segment over its windows, one per family.
+
+        Where a tail leads, the metric's mean comes after them: a count alone does not say how far the metric moved.
+        """
+        best: dict[str, Reason] = {}
+        for reason in earlier:
+            if reason.family not in best or reason.surprise > best[reason.family].surprise:
+                best[reason.family] = reason
+        s = self._position.get(lead.segment)
         if s is not None and len(at_hand):
             for test, surprises in zip(self._findings.evidence, self._findings.surprises, strict=True):
                 # It is 0 where the effect is too small.
@@ -133,15 +137,24 @@ class Describer:
                 t = at_hand[int(surprise.argmax())]
                 highest_yet = best[test.family].surprise if test.family in best else 0.0
                 if surprise.max() > highest_yet:
-                    best[test.family] = Reason(
-                        family=test.family,
-                        kind=test.kind,
-                        observed=float(test.observed[s, t]),
-                        expected=float(test.expected[s, t]),
-                        surprise=float(surprise.max()),
-                    )
-        ranked = sorted(best.values(), key=lambda reason: (-reason.surprise, reason.family))
-        return tuple(ranked[:MOST])
+                    best[test.family] = _reason(test, float(surprise.max()), s, t)
+        ranked = sorted(best.values(), key=lambda reason: (-reason.surprise, reason.family))[:MOST]
+        known = any((reason.family, reason.kind) == (lead.family, "shift") for reason in ranked)
+        if lead.kind in ("far tail", "near tail") and not known:
+            ranked += self._mean(lead, earlier)
+        return tuple(ranked)
+
+    def _mean(self, lead: Call, earlier: Sequence[Reason]) -> list[Reason]:
+        """How the mean of the leading metric was at the highest call; nothing where that is not known."""
+        s = self._position.get(lead.segment)
+        t = int(self._rollups.windows.of_moments(np.array([lead.window]))[0])
+        if s is None or t < 0:
+            return [reason for reason in earlier if (reason.family, reason.kind) == (lead.family, "shift")]
+        return [
+            _reason(test, float(np.nan_to_num(surprises[s, t], nan=0.0)), s, t)
+            for test, surprises in zip(self._findings.evidence, self._findings.surprises, strict=True)
+            if (test.family, test.kind) == (lead.family, "shift")
+        ]
 
     def _causes(self, lead: Call, at_hand: IntegerArray) -> tuple[Cause, ...]:
         """Where the contacts lie that show what its highest call found, over all contacts of its windows."""
@@ -163,6 +176,10 @@ class Describer:
                 limit=MOST,
             )
         )
+
+
+def _reason(test: Evidence, surprise: float, s: int, t: int) -> Reason:
+    return Reason(test.family, test.kind, float(test.observed[s, t]), float(test.expected[s, t]), surprise)
 
 
 def severity_of_score(score: float) -> float:

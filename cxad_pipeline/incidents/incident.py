@@ -156,7 +156,8 @@ class Incident:
         Sums over its calling windows in its segment: "41 of 55 contacts". Windows where another test leads that counts
         other contacts (`impact.counted_as`) are left out.
     causes, reasons, examples
-        Up to three of each, the strongest first.
+        Up to three of each, the strongest first. Where a tail of a metric leads, the metric's mean at the highest call
+        comes last among the reasons, however little it says by itself, unless its shift is one of them already.
     model_version
         Version of the detector that scored its contacts; empty where none did.
     threshold

@@ -14,12 +14,17 @@ from cxad_pipeline.incidents.metrics import FAR, NEAR
 from cxad_pipeline.incidents.segments import UNKNOWN, Key
 
 _TOGETHER = "several metrics bad at once"
+_MEANS: tuple[Kind, ...] = ("shift", "drift", "slow drift")
+_TAILS: tuple[Kind, ...] = ("far tail", "near tail")
 Words = Callable[[str], str]
 """From a column's name to its words or to its unit; an unknown column's unit is empty."""
 
 
 def what(incident: Incident, words: Words, unit: Words) -> str:
-    """What is wrong, in one sentence without its end: "hold time averages 214 s, usually 62 s".
+    """What is wrong, in one sentence without its end.
+
+    "hold time averages 214 s, usually 62 s; very high in 8 of 20 contacts, usually 0.6". Of a metric it says how its
+    mean moved, where that is known, and how many contacts show it; of all else how many contacts do.
 
     Parameters
     ----------
@@ -30,17 +35,35 @@ def what(incident: Incident, words: Words, unit: Words) -> str:
     unit
         From a column to its unit, empty where it has none.
     """
-    usually = f"usually {_count(incident.expected_affected)}"
-    share = f"in {incident.affected:,} of {incident.contacts:,} contacts, {usually}"
+    number = affected_words(incident)
     if incident.kind == "volume":
-        return f"contacts: {incident.affected:,}, {usually}"
-    if incident.kind in ("shift", "drift", "slow drift"):
-        return _mean(incident.metric, incident.kind, incident.observed, incident.expected, words, unit)
+        return number
     if incident.kind == "complaints":
-        return f"complaints {share}"
+        return f"complaints in {number}"
     if incident.kind == "together":
-        return f"{_TOGETHER} {share}"
-    return f"{words(incident.metric)} {'very ' if incident.kind == 'far tail' else ''}{incident.direction} {share}"
+        return f"{_TOGETHER} in {number}"
+    level = f"{'very ' if incident.kind == 'far tail' else ''}{incident.direction} in {number}"
+    mean = _mean_of(incident)
+    if mean is None:
+        return f"{words(incident.metric)} {level}"
+    return f"{_averages(incident.metric, *mean, words, unit)}; {level}"
+
+
+def affected_words(incident: Incident) -> str:
+    """How many contacts it is about: "41 of 55 contacts, usually 4.2"; of a volume, "109 contacts, usually 28"."""
+    contacts = _contacts(incident.contacts)
+    part = contacts if incident.kind == "volume" else f"{incident.affected:,} of {contacts}"
+    return f"{part}, usually {count_words(incident.expected_affected)}"
+
+
+def further_reasons(incident: Incident) -> list[Reason]:
+    """The reasons that `what` does not say already, the strongest first."""
+    said: tuple[Kind, ...] = (incident.kind,)
+    if incident.kind in _TAILS:
+        said = (incident.kind, "shift")
+    elif incident.kind in _MEANS:
+        said = (incident.kind, "near tail")
+    return [reason for reason in incident.reasons if reason.family != incident.metric or reason.kind not in said]
 
 
 def reason_words(reason: Reason, words: Words, unit: Words) -> str:
@@ -53,21 +76,22 @@ def reason_words(reason: Reason, words: Words, unit: Words) -> str:
     words, unit
         As for `what`.
     """
-    usually = f"usually {_count(reason.expected)}"
+    if reason.kind in _MEANS:
+        return _averages(reason.family, reason.kind, reason.observed, reason.expected, words, unit)
+    number = f"{_contacts(reason.observed)}, usually {count_words(reason.expected)}"
     if reason.kind == "volume":
-        return f"contacts: {_count(reason.observed)}, {usually}"
-    if reason.kind in ("shift", "drift", "slow drift"):
-        return _mean(reason.family, reason.kind, reason.observed, reason.expected, words, unit)
-    if reason.kind in ("far tail", "near tail"):
+        return number
+    if reason.kind in _TAILS:
         subject = f"{words(reason.family)} among its worst {FAR if reason.kind == 'far tail' else NEAR:.0%}"
     else:
         subject = "complaints" if reason.kind == "complaints" else _TOGETHER
-    noun = "contact" if reason.observed == 1 else "contacts"
-    return f"{subject} in {_count(reason.observed)} {noun}, {usually}"
+    return f"{subject} in {number}"
 
 
 def cause_words(cause: Cause, kind: Kind) -> str:
-    """Where it comes from: "queue billing: 38 of 41 affected, 5.2 times as likely as elsewhere (3.1-8.7), 93% of all".
+    """Where it comes from.
+
+    "queue billing: 38 of 41 affected, 5.2 times as likely as elsewhere (3.1-8.7), 93% of all affected".
 
     Parameters
     ----------
@@ -77,15 +101,15 @@ def cause_words(cause: Cause, kind: Kind) -> str:
         Of the incident: for one of volume, contacts are compared with the usual number of them.
     """
     part = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in cause.segment)
-    ratio, interval = f"{_count(cause.risk_ratio)} times", f"({_count(cause.low)}-{_count(cause.high)})"
+    ratio, interval = f"{count_words(cause.risk_ratio)} times", f"({count_words(cause.low)}-{count_words(cause.high)})"
     if kind == "volume":
         return (
             f"{part}: {cause.affected:,} contacts, usually {cause.contacts:,}, {ratio} the increase elsewhere "
-            f"{interval}, {cause.share:.0%} of all"
+            f"{interval}, {cause.share:.0%} of all contacts"
         )
     return (
         f"{part}: {cause.affected:,} of {cause.contacts:,} affected, {ratio} as likely as elsewhere {interval}, "
-        f"{cause.share:.0%} of all"
+        f"{cause.share:.0%} of all affected"
     )
 
 
@@ -98,24 +122,41 @@ def segment_words(segment: Key) -> str:
     )
 
 
-def _mean(family: str, kind: Kind, observed: float, expected: float, words: Words, unit: Words) -> str:
-    suffix = f" {unit(family)}" if unit(family) else ""
-    averages = "averages" if kind == "shift" else "has lately averaged"
-    return f"{words(family)} {averages} {_figure(observed)}{suffix}, usually {_figure(expected)}{suffix}"
-
-
-def _figure(value: float) -> str:
-    """A mean, with no more decimals than its size needs: 4,210 or 70.5 or 3.25."""
+def figure_words(value: float) -> str:
+    """A value with thousands separated and no more decimals than its size needs: 4,210 or 70.5 or 3.25."""
     written = f"{value:,.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
     return written.rstrip("0").rstrip(".") if "." in written else written
 
 
-def _count(value: float) -> str:
+def count_words(value: float) -> str:
     """A count or a ratio: whole from 10 on, with one decimal below, unless it is whole: 28, 1.2, 3, under 0.1."""
     if 0 < value < 0.05:
         return "under 0.1"
     written = f"{value:,.{0 if value >= 9.95 else 1}f}"
     return written.removesuffix(".0")
+
+
+def _mean_of(incident: Incident) -> tuple[Kind, float, float] | None:
+    """Kind of the test, mean, and the usual mean of the metric that leads; None where they are not known.
+
+    Where a tail of the metric leads, they are among the reasons.
+    """
+    if incident.kind in _MEANS:
+        return incident.kind, incident.observed, incident.expected
+    for reason in incident.reasons:
+        if (reason.family, reason.kind) == (incident.metric, "shift"):
+            return reason.kind, reason.observed, reason.expected
+    return None
+
+
+def _averages(family: str, kind: Kind, observed: float, expected: float, words: Words, unit: Words) -> str:
+    suffix = f" {unit(family)}" if unit(family) else ""
+    averages = "averages" if kind == "shift" else "has lately averaged"
+    return f"{words(family)} {averages} {figure_words(observed)}{suffix}, usually {figure_words(expected)}{suffix}"
+
+
+def _contacts(number: float) -> str:
+    return f"{count_words(number)} {'contact' if number == 1 else 'contacts'}"
 
 
 def _plain(value: str) -> str:

@@ -21,11 +21,10 @@ from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.operations.watched import filled
 from cxad_pipeline.settings import Settings
-from cxad_pipeline.store.incidents import StoredIncident, Told, opened_between
+from cxad_pipeline.store.budget import budget_status
+from cxad_pipeline.store.incidents import StoredIncident, Told
 from cxad_pipeline.store.outbox import Notice, queue, withdraw
 from cxad_pipeline.store.silences import find_silences, silencing
-
-WEEK = dt.timedelta(days=7)
 
 
 class Teller:
@@ -117,24 +116,23 @@ class Teller:
     def context(
         self,
         connection: Connection,
-        until: dt.datetime,
         links: dict[str, str] | None = None,
         told_severity: float | None = None,
     ) -> MessageContext:
-        """What a message knows beside what it is about; `until` ends the week whose budget it names."""
+        """What a message knows beside what it is about."""
+        budget = budget_status(connection, self._settings.incidents.budget_per_week)
         return MessageContext(
             schema=self._schema,
             zone=ZoneInfo(self._settings.timezone),
             links=links or {},
             told_severity=told_severity,
-            budget_used=opened_between(connection, until - WEEK, until),
-            budget_per_week=self._settings.incidents.budget_per_week,
+            budget_used=budget.used,
+            budget_per_week=budget.promised_per_week,
+            budget_until=budget.until,
         )
 
     def _message(self, connection: Connection, incident: Incident, told: Told, kind: NoticeKind) -> Message:
         last = incident.ended_at - dt.timedelta(seconds=1)
         links = filled(self._settings.alerts.links, self._settings, window=self._window_key(last), incident=incident.id)
         severity = None if told.at is None else told.severity
-        return incident_message(
-            incident, kind, context=self.context(connection, incident.ended_at, links, told_severity=severity)
-        )
+        return incident_message(incident, kind, context=self.context(connection, links, told_severity=severity))

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from cxad_pipeline import __version__
+from cxad_pipeline.interactions.configured_columns import subjects
 from cxad_pipeline.serving import problems
 from cxad_pipeline.serving.front import Front, page_policy
 from cxad_pipeline.serving.incident_answers import titles
@@ -102,6 +103,7 @@ def _store_routes(service: Service) -> list[APIRouter]:
             store,
             read=read,
             review=review,
+            subjects=subjects(settings),
             zone=zone,
             dimensions=dimensions,
             expected_for=dt.timedelta(days=settings.feedback.expected_days),

@@ -23,7 +23,7 @@ VERDICT = (
 )
 _SEGMENT = "Dimension -> value; empty: all contacts."
 _BILLING: dict[str, JsonValue] = {"queue": "billing", "channel": "voice"}
-_TITLE = "billing / voice: hold time averages 191 s, usually 62 s"
+_TITLE = "billing / voice: hold time averages 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2"
 _AT = "2026-10-13T09:00:00.000000Z"
 
 
@@ -107,7 +107,9 @@ class IncidentDetails(Part):
     expected_affected: float | None = Field(description="How many usually do.", examples=[6.2])
     contacts: int = Field(description="Contacts of the segment in its windows.", examples=[55])
     causes: list[CauseDetails] = Field(description="Up to three, the strongest first.")
-    reasons: list[IncidentReason] = Field(description="Up to three, the strongest first.")
+    reasons: list[IncidentReason] = Field(
+        description="Up to three, the strongest first; where a tail of a metric leads, last its mean (`shift`)."
+    )
     examples: list[ExampleDetails] = Field(description="Up to three, the clearest first.")
     model_version: str = Field(description="Version of the detector; empty where none scored.", examples=["v3"])
     threshold: float = Field(description="What its highest window had to reach.", examples=[4.2])
@@ -187,7 +189,7 @@ class Revived(Part):
 
 
 class Achieved(Part):
-    """Incidents of some days up to now."""
+    """Incidents that began in some days of data."""
 
     days: int = Field(examples=[7])
     incidents: int = Field(description="Those that began in them, without merged and withdrawn ones.", examples=[4])
@@ -204,4 +206,8 @@ class Budget(Part):
     )
     threshold: float | None = Field(description="Score from which on people are called.", examples=[4.2])
     calibrated_at: dt.datetime | None = Field(description="When, UTC.", examples=["2026-10-11T02:41:00.000000Z"])
-    achieved: list[Achieved] = Field(description="The last 7 and the last 28 days.")
+    until: dt.datetime | None = Field(
+        description="End of the newest data that were counted, UTC; null: none were.",
+        examples=["2026-10-13T11:00:00.000000Z"],
+    )
+    achieved: list[Achieved] = Field(description="The last 7 and the last 28 days before `until`.")

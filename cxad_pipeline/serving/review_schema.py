@@ -171,14 +171,10 @@ class SilenceList(Part):
 
 
 class SilenceBody(Part):
-    """What nobody shall be told of, until when, and why; the form of each deployment has its dimensions."""
+    """What nobody shall be told of, until when, and why; the form of each deployment has its dimensions and metrics."""
 
     segment: dict[str, str]
-    metric: Text | None = Field(
-        None,
-        description="This one alone, or `contacts`, `complaints`, `together`; null: all.",
-        examples=["hold_time_seconds"],
-    )
+    metric: str | None = None
     reason: str = Field(
         min_length=1,
         max_length=_LONGEST_NOTE,
@@ -187,16 +183,23 @@ class SilenceBody(Part):
         examples=["Migration of the billing line."],
     )
     ends_at: Moment = Field(description="When people are told again.", examples=["2026-10-14T06:00:00Z"])
+    new_segment: StrictBool = Field(
+        False,
+        description="The segment is still to come, such as a queue that opens tomorrow; without it, one in which "
+        "no contact was counted so far is refused, since it may be misspelt.",
+    )
 
 
-def silence_form(dimensions: Sequence[str]) -> type[SilenceBody]:
-    """The form of a deployment with these dimensions."""
+def silence_form(dimensions: Sequence[str], subjects: Sequence[str]) -> type[SilenceBody]:
+    """The form of a deployment with these dimensions, whose incidents are about these subjects."""
     described = Field(
         description="Dimension -> value: nobody is told of this segment and those inside it; {}: of nothing at all.",
         examples=[dict(zip(dimensions, ("billing", "voice"), strict=False))],
     )
     segment: Any = dict[Literal[tuple(dimensions)], Text]  # type: ignore[misc]
-    return create_model("SilenceBody", __base__=SilenceBody, segment=(segment, described))
+    metric: Any = Literal[tuple(subjects)] | None
+    of_metric = Field(None, description="Incidents about this one alone; null: about any.", examples=[subjects[0]])
+    return create_model("SilenceBody", __base__=SilenceBody, segment=(segment, described), metric=(metric, of_metric))
 
 
 class PrecisionQuery(Part):

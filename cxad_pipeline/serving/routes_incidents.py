@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from cxad_pipeline.store.database import Store
 
 _MOST_ALERTS = 100
-_ACHIEVED_DAYS = (7, 28)
 
 IncidentId = Annotated[
     str, StringConstraints(pattern=INCIDENT_PATTERN), Path(description="Its id.", examples=["20261013-3f9a2c"])
@@ -187,7 +186,11 @@ def incident_routes(
         dependencies=[Depends(read)],
     )
     async def budget() -> Any:
-        """What was promised, what the replay of history raised with that threshold, and what there really was."""
+        """What was promised, what the replay of history raised with that threshold, and what there really was.
+
+        The data's clock counts: incidents that began in the last 7 and 28 days before the end of the newest data,
+        without merged and withdrawn ones. Messages tell the same count.
+        """
         return _json(await store.ask(lambda opened: _budget(opened, promised_per_week)))
 
     return routes
@@ -257,18 +260,18 @@ def _revive(store: "Store", body: RetryBody) -> int:
 
 
 def _budget(store: "Store", promised_per_week: float) -> dict[str, Any]:
-    from cxad_pipeline.store.calibrations import latest_calibration
-    from cxad_pipeline.store.incidents import opened_between
+    from cxad_pipeline.store.budget import MONTH, WEEK, budget_status
 
-    now = dt.datetime.now(dt.UTC)
     with store.reading() as connection:
-        latest = latest_calibration(connection)
-        counts = [(days, opened_between(connection, now - dt.timedelta(days=days), now)) for days in _ACHIEVED_DAYS]
+        status = budget_status(connection, promised_per_week)
+    latest = status.calibration
+    counts = ((WEEK.days, status.used), (MONTH.days, status.used_in_month))
     return {
-        "promised_per_week": promised_per_week if latest is None else latest.promised_per_week,
+        "promised_per_week": status.promised_per_week,
         "replayed_per_week": None if latest is None else latest.replayed_per_week,
         "threshold": None if latest is None else latest.threshold,
         "calibrated_at": None if latest is None else moment(latest.at),
+        "until": None if status.until is None else moment(status.until),
         "achieved": [
             {"days": days, "incidents": count, "per_week": round(7 * count / days, 3)} for days, count in counts
         ],

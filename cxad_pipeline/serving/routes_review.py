@@ -45,6 +45,7 @@ def review_routes(
     *,
     read: Requirement,
     review: Requirement,
+    subjects: Sequence[str],
     zone: dt.tzinfo = dt.UTC,
     dimensions: Sequence[str] = ("queue", "channel", "language"),
     expected_for: dt.timedelta = dt.timedelta(days=7),
@@ -57,6 +58,8 @@ def review_routes(
         What they ask.
     read, review
         Who may read, and who may give feedback and make silences.
+    subjects
+        What incidents can be about: metrics and the like, by name.
     zone
         Of times that carry none.
     dimensions
@@ -65,7 +68,7 @@ def review_routes(
         How long `expected` keeps quiet unless somebody says until when.
     """
     routes = APIRouter(tags=["Review"])
-    silence_body = silence_form(dimensions)
+    silence_body = silence_form(dimensions, subjects)
 
     @routes.get(
         "/api/anomalies",
@@ -232,10 +235,16 @@ def _silences(store: "Store", active: bool) -> dict[str, Any]:
 def _silence(
     store: "Store", body: SilenceBody, owner: str, at: dt.datetime, ends_at: dt.datetime, dimensions: Sequence[str]
 ) -> dict[str, Any]:
-    from cxad_pipeline.store.silences import add_silence
+    from cxad_pipeline.store.silences import UnknownSegmentError, add_silence, check_segment
 
     segment = tuple((name, body.segment[name]) for name in dimensions if name in body.segment)
     with store.writing() as connection:
+        if not body.new_segment:
+            try:
+                check_segment(connection, segment)
+            except UnknownSegmentError as error:
+                detail = f"segment: {error}; `new_segment`: true, if it is still to come."
+                raise ProblemError(422, detail, faults=[{"message": str(error), "field": "segment"}]) from error
         made = add_silence(
             connection,
             scope="incidents",

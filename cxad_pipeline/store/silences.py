@@ -1,7 +1,7 @@
 """Silences: who said that something is not to be told, of what, and until when.
 
-Belongs here: adding, ending and finding them, and whether one covers a segment. Does not belong here: verdicts, which
-add some (`feedback`), and what becomes of a message that is silenced (`alerting`).
+Belongs here: adding, ending and finding them, whether one covers a segment, and whether it can ever cover any. Does not
+belong here: verdicts, which add some (`feedback`), and what becomes of a message that is silenced (`alerting`).
 
 A silence always has an owner and an end. None is ever deleted: it is ended, and it stays known by whom.
 """
@@ -9,7 +9,8 @@ A silence always has an owner and an end. None is ever deleted: it is ended, and
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -18,10 +19,15 @@ from sqlalchemy import Connection, Row, insert, select, update
 from cxad_pipeline.incidents.incident import contains, segment_of, segment_text
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.store.columns import storable
-from cxad_pipeline.store.incident_tables import silences
+from cxad_pipeline.store.incident_tables import segments, silences
 
 Scope = Literal["incidents", "anomalies"]
 SCOPES: tuple[str, ...] = get_args(Scope)
+_MOST_VALUES = 10
+
+
+class UnknownSegmentError(ValueError):
+    """No contact was counted in a segment yet; the message names the nearest ones, and not what was given."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,49 @@ def add_silence(
         "ends_at": ends_at,
     }
     return _silence(connection.execute(insert(silences).returning(silences), row).one())
+
+
+def check_segment(connection: Connection, segment: Key) -> None:
+    """Refuse a segment that covers none of those that were counted so far: a silence of it would never hold.
+
+    Before anything was counted, every segment is as good as any other.
+
+    Parameters
+    ----------
+    connection
+        `Store.reading` or `Store.writing`.
+    segment
+        What is to be silenced.
+
+    Raises
+    ------
+    UnknownSegmentError
+        If it covers none.
+    """
+    known = [_as_stored(segment_of(text)) for text in connection.scalars(select(segments.c.segment))]
+    wanted = _as_stored(segment)
+    if known and not any(contains(wanted, key) for key in known):
+        raise UnknownSegmentError(
+            f"none of the segments that were counted so far lies in it; {_nearest(wanted, known)}"
+        )
+
+
+def _nearest(wanted: Key, known: Sequence[Key]) -> str:
+    """What may have been meant instead of a segment that is not known."""
+    for name, value in wanted:
+        values = sorted({v for key in known for n, v in key if n == name})
+        if not values:
+            return f"no segment is told apart by {name}: leave it out"
+        if value not in values:
+            close = difflib.get_close_matches(value, values, n=3)
+            if close:
+                return f"did you mean {' or '.join(f'{name}={v}' for v in close)}?"
+            more = ", ..." if len(values) > _MOST_VALUES else ""
+            return f"known for {name}: {', '.join(values[:_MOST_VALUES])}{more}"
+    above = [key for key in known if contains(key, wanted)]
+    longest = max(map(len, above), default=0)
+    nearest = sorted(", ".join(f"{n}={v}" for n, v in key) for key in above if len(key) == longest)
+    return f"the nearest is {' or '.join(filter(None, nearest)) or 'all contacts'}"
 
 
 def end_silence(connection: Connection, silence_id: int, at: dt.datetime, by: str) -> Silence | None:

@@ -20,7 +20,7 @@ from cxad_pipeline.interactions.schema import InteractionSchema
 
 UNTIL = dt.datetime(2026, 10, 13, 5, tzinfo=dt.UTC)
 CONTEXT = MessageContext(
-    InteractionSchema(), ZoneInfo("Europe/Berlin"), {"Incidents": "https://example.test/i"}, 2, 5.0
+    InteractionSchema(), ZoneInfo("Europe/Berlin"), {"Incidents": "https://example.test/i"}, 2, 5.0, UNTIL
 )
 QUIET = Digest(UNTIL - dt.timedelta(days=1), UNTIL, contacts=1204, windows=4)
 BUSY = replace(
@@ -46,19 +46,52 @@ def test_the_text_of_a_busy_day() -> None:
         message_of(BUSY).text
         == """\
 Digest: 2 further incidents, 13 anomalies, 3 messages NOT DELIVERED · 12 Oct 07:00 to 13 Oct 07:00 Europe/Berlin
-1,204 contacts scored, 13 of them anomalies (1.1%)
+1,204 contacts scored, 13 of them anomalous (1.1%)
 1 of 4 windows without data: missing, not quiet
-Told at once: 1 incident; budget: 2 of 5 incidents this week
+Told at once: 1 incident; budget: 2 of 5 incidents in the week to 13 Oct 07:00
 Silenced: 2 incidents
-3 messages could not be delivered: see the dead letters of the outbox
+What was not delivered: cxad alerts --dead
 Incidents (severity, segment, what, since)
-  30 · billing / voice · hold time very high in 41 of 55 contacts, usually 4.2 · since 13 Oct 14:00
-  28 · all contacts · hold time very high in 41 of 55 contacts, usually 4.2 · since 13 Oct 14:00 · over
+  30 · billing / voice · hold time averages 412 s, usually 61.5 s; very high in 41 of 55 contacts, usually 4.2 · since \
+13 Oct 14:00
+  28 · all contacts · hold time averages 412 s, usually 61.5 s; very high in 41 of 55 contacts, usually 4.2 · 13 Oct \
+14:00, 1 hour, over
 Most severe single contacts (severity, start, interaction)
   97  13 Oct 14:06  c-0365  hold time 1,622 s
   88  13 Oct 14:09  c-0370
 Incidents: https://example.test/i"""
     )
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "span"),
+    [
+        ("2026-12-30T06:00", "2026-12-31T06:00", "30 Dec 07:00 to 31 Dec 07:00 Europe/Berlin"),
+        ("2026-12-31T06:00", "2027-01-01T06:00", "31 Dec 2026 07:00 to 1 Jan 2027 07:00 Europe/Berlin"),
+        ("2024-12-30T06:00", "2026-12-31T06:00", "30 Dec 2024 07:00 to 31 Dec 2026 07:00 Europe/Berlin"),
+    ],
+)
+def test_a_digest_that_spans_years_names_them(since: str, until: str, span: str) -> None:
+    """The first digest reaches back to the oldest data."""
+    began, ended = (dt.datetime.fromisoformat(f"{moment}Z") for moment in (since, until))
+    assert message_of(replace(BUSY, since=began, until=ended)).headline.endswith(f" · {span}")
+
+
+def test_contacts_of_another_year_say_so() -> None:
+    text = message_of(replace(BUSY, until=UNTIL + dt.timedelta(days=365))).text
+    assert "  97  13 Oct 2026 14:06  c-0365" in text
+    assert "in the week to 13 Oct 2026 07:00" in text
+
+
+def test_one_of_each_is_in_the_singular() -> None:
+    one = replace(BUSY, contacts=1, anomalies=1, incidents=BUSY.incidents[:1], silenced=1, dead_letters=1, windows=1)
+    assert message_of(one).text.splitlines()[:5] == [
+        "Digest: 1 further incident, 1 anomaly, 1 message NOT DELIVERED · 12 Oct 07:00 to 13 Oct 07:00 Europe/Berlin",
+        "1 contact scored, 1 of them anomalous (100.0%)",
+        "1 of 1 window without data: missing, not quiet",
+        "Told at once: 1 incident; budget: 2 of 5 incidents in the week to 13 Oct 07:00",
+        "Silenced: 1 incident",
+    ]
 
 
 def test_nothing_to_say_is_no_digest() -> None:
@@ -110,7 +143,7 @@ def test_all_three_forms_tell_the_same() -> None:
     for form in (slack, message.html):
         for line in message.text.splitlines()[:6]:
             assert line in form
-        assert "28 · all contacts · hold time very high in 41 of 55 contacts" in form
+        assert "28 · all contacts · hold time averages 412 s, usually 61.5 s; very high in 41 of 55 contacts" in form
         assert "c-0365" in form
 
 

@@ -19,6 +19,7 @@ from cxad_pipeline.alerting.incident_messages import MessageContext, incident_li
 from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.alerting.notices import NoticeKind
 from cxad_pipeline.incidents.incident import Cause, Example, Incident, Reason
+from cxad_pipeline.incidents.kinds import Kind
 from cxad_pipeline.interactions.schema import Column, InteractionSchema
 
 CONTEXT = MessageContext(
@@ -27,6 +28,7 @@ CONTEXT = MessageContext(
     links={"Dagster": "http://127.0.0.1:3000/assets/incidents?partition=2026-10-13-06:00"},
     budget_used=2,
     budget_per_week=5.0,
+    budget_until=FOUND - HOUR / 12,
 )
 KINDS: tuple[NoticeKind, ...] = ("opened", "update", "repeat", "resolved", "edit")
 HOSTILE = (
@@ -82,17 +84,15 @@ def test_the_text_of_a_new_incident() -> None:
     assert (
         told(alert_severity=41.2).text
         == """\
-Severity 63 · billing / voice · hold time very high in 41 of 55 contacts, usually 4.2
+Severity 63 · billing / voice · hold time averages 412 s, usually 61.5 s; very high in 41 of 55 contacts, usually 4.2
 Since 13 Oct 14:00 Europe/Berlin, 1 hour so far; found 13 Oct 15:05
 Severity 41 when it was found, 63 now
-Why: hold time among its worst 3% in 41 contacts, usually 4.2
-     hold time averages 412 s, usually 61.5 s
-     contacts: 55, usually 41
-Mostly in language de: 36 of 40 affected, 6.3 times as likely as elsewhere (3.9-10), 88% of all
-Examples (severity, start in Europe/Berlin, interaction)
+Also: 55 contacts, usually 41
+Mostly in language de: 36 of 40 affected, 6.3 times as likely as elsewhere (3.9-10), 88% of all affected
+Examples (severity, start, interaction)
   97  13 Oct 14:06  c-0365  hold time 1,622 s
   88  13 Oct 14:09  c-0370  hold time 1,407 s
-model 3 · 2 of 5 incidents this week · incident 20261013-3f9a2c
+model 3 · budget: 2 of 5 incidents in the week to 13 Oct 15:00 · incident 20261013-3f9a2c
 Dagster: http://127.0.0.1:3000/assets/incidents?partition=2026-10-13-06:00"""
     )
 
@@ -119,7 +119,27 @@ def test_how_it_begins_and_what_is_news(
     message = told(kind, replace(CONTEXT, told_severity=told_severity), **changes)
     assert message.headline.startswith(headline)
     assert message.news == news
-    assert message.text.startswith(message.headline + "\n" + (news and f"{news}\n"))
+    assert message.text.startswith(f"{message.headline}\n")
+
+
+def test_nothing_is_said_twice() -> None:
+    """The headline and the lines below it; news are for a thread, where no headline stands."""
+    for message in (
+        told("opened"),
+        told("update", replace(CONTEXT, told_severity=41.0), alert_severity=41.0),
+        told("repeat", replace(CONTEXT, told_severity=63.3)),
+        told("resolved", status="resolved"),
+        told("resolved", status="withdrawn"),
+        told("edit", status="merged", merged_into="20261013-000000"),
+    ):
+        for said in ("41 of 55 contacts", "412 s", "61.5 s", "scored again", "Taken in by", "1 hour", "Europe/Berlin"):
+            assert message.text.count(said) <= 1, said
+        assert message.text.lower().count("over") <= 1
+    worse = told("update", replace(CONTEXT, told_severity=41.0), alert_severity=41.0)
+    assert worse.text.splitlines()[1] == "Severity 41 → 63"
+    assert "when it was found" not in worse.text
+    first_found_mild = told("update", replace(CONTEXT, told_severity=41.0), alert_severity=20.0)
+    assert "Severity 20 when it was found, 63 now" in first_found_mild.text
 
 
 def test_a_merged_incident_names_the_one_that_goes_on() -> None:
@@ -132,11 +152,54 @@ def test_severity_is_told_twice_only_where_it_has_changed() -> None:
     assert "Severity 90 when it was found, 63 now" in told(alert_severity=90.4).text
 
 
-def test_a_shift_says_how_many_contacts_it_is_about() -> None:
-    shift = incident(kind="shift", observed=214.0, expected=62.0)
-    message = incident_message(shift, "opened", context=CONTEXT)
-    assert "hold time averages 214 s, usually 62 s" in message.headline
-    assert "Affected: 41 of 55 contacts, usually 4.2" in message.text
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("shift", "hold time averages 214 s, usually 62 s; high in 41 of 55 contacts, usually 4.2"),
+        ("slow drift", "hold time has lately averaged 214 s, usually 62 s; high in 41 of 55 contacts, usually 4.2"),
+        ("far tail", "hold time averages 412 s, usually 61.5 s; very high in 41 of 55 contacts, usually 4.2"),
+    ],
+)
+def test_the_headline_says_expected_against_seen_and_how_many_of_how_many(kind: Kind, said: str) -> None:
+    message = incident_message(incident(kind=kind, observed=214.0, expected=62.0), "opened", context=CONTEXT)
+    assert message.headline == f"Severity 63 · billing / voice · {said}"
+    assert len(message.headline) <= 150
+    assert said in message.html
+    title, what = (text["text"] for text in texts_of(list(message.blocks))[:2])
+    assert (title, what) == ("Severity 63 · billing / voice", said[0].upper() + said[1:])
+
+
+def test_slack_is_told_a_long_sentence_whole() -> None:
+    """Slack refuses headers of more than 150 characters."""
+    segment = (("queue", "the queue of the longest name of all that"), ("channel", "voice and video"))
+    message = told("repeat", segment=segment)
+    assert len(message.headline) > 150
+    assert any("very high in 41 of 55 contacts, usually 4.2" in text["text"] for text in texts_of(list(message.blocks)))
+
+
+def test_an_incident_of_another_year_says_so() -> None:
+    """Data of last autumn, judged today."""
+    found = FOUND + 100 * 24 * HOUR
+    text = told("opened", opened_at=found, updated_at=found).text
+    assert "Since 13 Oct 2026 14:00 Europe/Berlin, 1 hour so far; found 21 Jan 14:05" in text
+    assert "in the week to 13 Oct 2026 15:00" in text
+    over = told("resolved", opened_at=found, updated_at=found, status="resolved").text
+    assert "13 Oct 2026 14:00-15:00 Europe/Berlin" in over
+    line = incident_line(incident(opened_at=found, updated_at=found), CONTEXT)
+    assert line.endswith("since 13 Oct 2026 14:00")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "budget: 2 of 5 incidents in the week to 13 Oct 15:00"),
+        ({"budget_used": 0, "budget_per_week": 1.0}, "budget: 0 of 1 incident in the week to 13 Oct 15:00"),
+        ({"budget_used": 3, "budget_per_week": 0.5}, "budget: 3 of 0.5 incidents in the week to 13 Oct 15:00"),
+        ({"budget_used": 0, "budget_until": None}, "budget: 0 of 5 incidents a week"),
+    ],
+)
+def test_the_budget_names_the_week_it_is_about(changes: dict[str, Any], words: str) -> None:
+    assert replace(CONTEXT, **changes).budget_words(FOUND) == words
 
 
 def test_times_are_on_the_clock_of_the_zone() -> None:
@@ -165,16 +228,16 @@ def test_all_three_forms_tell_the_same(kind: NoticeKind) -> None:
     mail = Page(message.html).text
     for form in (message.text, slack.replace("&amp;", "&"), mail):
         for said in (
-            message.headline,
-            message.news,
+            "everity 63 · billing / voice",
+            "old time averages 412 s, usually 61.5 s; very high in 41 of 55 contacts, usually 4.2",
             "Since 13 Oct 14:00 Europe/Berlin",
             "Severity 41 when it was found, 63 now",
-            "hold time averages 412 s, usually 61.5 s",
+            "55 contacts, usually 41",
             "language de: 36 of 40 affected",
             "c-0365",
             "97",
             "hold time 1,622 s",
-            "model 3 · 2 of 5 incidents this week · incident 20261013-3f9a2c",
+            "model 3 · budget: 2 of 5 incidents in the week to 13 Oct 15:00 · incident 20261013-3f9a2c",
         ):
             assert said in form
     assert "http://127.0.0.1:3000/assets/incidents?partition=2026-10-13-06:00" in slack
@@ -192,6 +255,19 @@ def test_the_mail_has_no_image_no_script_and_is_a_narrow_column_in_both_colours(
     assert not any("background" in style or "url(" in style for style in styles)
     assert not any(re.search(r"color:#(000|fff)", style) for style in styles)
     assert page.open == []
+
+
+def test_short_cells_of_a_mail_stay_on_one_line_and_long_ones_do_not_widen_it() -> None:
+    """A browser breaks "Severity" into two where a column beside it has much to say."""
+    long = Example("c" * 64, FOUND, 900.0, 60.2, "hold time 900 s, typically 10-140 s; transfers 3, typically 0-1")
+    page = Page(told(examples=(long,), opened_at=FOUND + 99 * 24 * HOUR, updated_at=FOUND + 99 * 24 * HOUR).html)
+    cells = [given["style"] or "" for tag, given in page.elements if tag in ("th", "td") and "style" in given]
+    *_, severity, start, name, why = cells
+    names = [style for tag, given in page.elements if tag == "th" and (style := given["style"])]
+    assert len(names) == 4
+    assert all("white-space:nowrap" in style for style in (*names, severity, start))
+    assert not any("white-space:nowrap" in style for style in (name, why))
+    assert all("overflow-wrap:anywhere" in style for style in (name, why))
 
 
 def hostile(text: str) -> Incident:
@@ -274,9 +350,10 @@ def test_own_columns_have_their_words_and_units() -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({}, "63 · billing / voice · hold time very high in 41 of 55 contacts, usually 4.2 · since 13 Oct 14:00"),
-        ({"status": "resolved", "segment": ()}, "63 · all contacts · hold time very high in 41 of 55 contacts, "
-         "usually 4.2 · since 13 Oct 14:00 · over"),
+        ({"reasons": ()},
+         "63 · billing / voice · hold time very high in 41 of 55 contacts, usually 4.2 · since 13 Oct 14:00"),
+        ({"status": "resolved", "segment": ()}, "63 · all contacts · hold time averages 412 s, usually 61.5 s; "
+         "very high in 41 of 55 contacts, usually 4.2 · 13 Oct 14:00, 1 hour, over"),
     ],
 )  # fmt: skip
 def test_an_incident_in_one_line(changes: dict[str, Any], line: str) -> None:

@@ -15,7 +15,6 @@ from cxad_pipeline.alerting.wording import (
     aligned,
     length_in_words,
     moment_in_words,
-    number,
     one_line,
     percent,
     plural,
@@ -36,8 +35,6 @@ def test_one_line_is_one_printable_line(text: str, limit: int) -> None:
 
 
 def test_figures_in_words() -> None:
-    values = (0, 3.25, 70.54, 4210.4, 1e6, -5)
-    assert [number(value) for value in values] == ["0", "3.25", "70.5", "4,210", "1,000,000", "-5"]
     assert [percent(share) for share in (0, 0.0093, 0.01, 0.2083)] == ["0.00%", "0.93%", "1.0%", "20.8%"]
     assert [plural(1, "contact"), plural(1204, "contact"), plural(2, "anomaly", "anomalies")] == [
         "1 contact",
@@ -56,10 +53,24 @@ def test_how_long_it_lasted(minutes: int, words: str) -> None:
 
 
 def test_times_are_on_the_clock_of_a_zone() -> None:
-    assert moment_in_words(NOON, BERLIN) == "13 Oct 12:00"
-    assert span_in_words(NOON, NOON + dt.timedelta(hours=4), BERLIN) == "13 Oct 12:00-16:00 Europe/Berlin"
-    night = span_in_words(NOON, NOON + dt.timedelta(hours=14), BERLIN)
+    assert moment_in_words(NOON, BERLIN, NOON) == "13 Oct 12:00"
+    assert span_in_words(NOON, NOON + dt.timedelta(hours=4), BERLIN, NOON) == "13 Oct 12:00-16:00 Europe/Berlin"
+    night = span_in_words(NOON, NOON + dt.timedelta(hours=14), BERLIN, NOON)
     assert night == "13 Oct 12:00 to 14 Oct 02:00 Europe/Berlin"
+
+
+def test_times_have_their_year_where_it_is_not_the_present_one() -> None:
+    """Years are those of the zone's clock: in Berlin it is 2027 an hour before it is in UTC."""
+    later, day = NOON + dt.timedelta(days=90), dt.timedelta(days=1)
+    assert moment_in_words(NOON, BERLIN, later) == "13 Oct 2026 12:00"
+    span = span_in_words(NOON, NOON + dt.timedelta(hours=4), BERLIN, later)
+    assert span == "13 Oct 2026 12:00-16:00 Europe/Berlin"
+    assert span_in_words(NOON, NOON + day, BERLIN, later) == "13 Oct 2026 12:00 to 14 Oct 2026 12:00 Europe/Berlin"
+    silvester = dt.datetime(2026, 12, 31, 23, 30, tzinfo=dt.UTC)
+    assert moment_in_words(silvester, BERLIN, silvester + day) == "1 Jan 00:30"
+    spanning = span_in_words(silvester - day, silvester, BERLIN, silvester)
+    assert spanning == "31 Dec 2026 00:30 to 1 Jan 2027 00:30 Europe/Berlin"
+    assert "2026" not in span_in_words(silvester - day, silvester, ZoneInfo("UTC"), silvester)
 
 
 def test_columns_stand_under_each_other() -> None:

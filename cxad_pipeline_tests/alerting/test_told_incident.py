@@ -124,7 +124,8 @@ def test_one_message_on_slack_with_its_news_in_the_thread_and_few_mails(
     assert subjects == ["Severity 45", "Worse: severity 65", "Still open: severity 65", "Over: severity 65"]
     html = mail.mails[1].get_body(("html",))
     assert html is not None
-    assert "Severity 45 → 65; 72 of 96 contacts" in html.get_content()
+    assert "Severity 45 → 65" in html.get_content()
+    assert "very high in 72 of 96 contacts, usually 4.2" in html.get_content()
 
 
 def test_what_changes_while_it_waits_is_told_once(

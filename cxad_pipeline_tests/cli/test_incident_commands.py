@@ -20,7 +20,8 @@ from cxad_pipeline.cli import main
 from cxad_pipeline.settings import load_settings
 from cxad_pipeline.store.anomalies import record_anomalies
 from cxad_pipeline.store.database import Store, open_store
-from cxad_pipeline.store.incidents import get_incident
+from cxad_pipeline.store.incidents import NOTHING_TOLD, get_incident, save_incident
+from cxad_pipeline.store.outbox import Notice, claim, queue, settle_dead, settle_sent
 from cxad_pipeline.store.silences import Silence, find_silences
 
 ONE = incident(9)
@@ -74,7 +75,7 @@ def test_incidents_are_a_table_the_latest_first_on_the_configured_clock(desk: De
     assert header == ["id", "status", "began (Europe/Berlin)", "ended", "severity", "told", "verdict", "what"]
     assert first == [
         ONE.id, "open", "2026-03-02 10:00", "70", "at once",
-        "billing / voice / de: hold time averages 191 s, usually 62 s",
+        "billing / voice / de: hold time averages 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2",
     ]  # fmt: skip
     assert second[:6] == [incident(3).id, "resolved", "2026-03-02 04:00", "2026-03-02 05:00", "20", "digest"]
     assert [row[0] for row in desk.lines("incidents", "--status", "merged")[1:]] == [incident(4).id]
@@ -92,8 +93,9 @@ def test_one_incident_is_shown_with_all_that_people_are_told(desk: Desk) -> None
     desk.run("feedback", ONE.id, "confirmed", "--note", "the line was down", "--by", "ann")
     said = desk.run("incident", ONE.id).stdout
     for words in (
-        "billing / voice / de: hold time averages 191 s, usually 62 s",
-        "41 of 55 contacts, usually 6.2",
+        "billing / voice / de: hold time averages 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2",
+        "hold time, shift",
+        "41 of 55, usually 6.2",
         "70, 61 when it was found",
         "language de: 30 of 33 affected",
         "I-1 (2026-03-02 10:30, severity 71): hold time 640 s",
@@ -105,6 +107,46 @@ def test_one_incident_is_shown_with_all_that_people_are_told(desk: Desk) -> None
         assert words in said, words
     assert {"console", "email"} <= set(said.split())
     assert "there is no incident 20260302-ffffff" in desk.run("incident", "20260302-ffffff", code=USAGE).stderr
+
+
+def _rows_of(shown: str) -> dict[str, str]:
+    """The rows above the tables, by their names."""
+    lines = [line.strip().split("  ", 1) for line in shown.split("\n\n")[0].splitlines()[1:]]
+    return {line[0]: line[1].strip() for line in lines if len(line) == 2}
+
+
+def test_a_message_that_waits_is_due_and_not_told(desk: Desk) -> None:
+    """`Told.at` lies ahead while a message waits; what was given up was never told."""
+    assert _rows_of(desk.run("incident", ONE.id).stdout)["told"] == "at once, 2026-03-02 04:00"
+    topic = f"incident:{ONE.id}"
+    queued, due = (dt.datetime(2026, 3, 2, hour, tzinfo=dt.UTC) for hour in (11, 12))
+    lease = dt.timedelta(minutes=1)
+    with desk.store.writing() as connection:
+        queue(connection, Notice(f"{topic}:opened", "opened", topic, {"headline": "x"}, due), ["slack"], at=queued)
+    waiting = desk.run("incident", ONE.id).stdout
+    assert _rows_of(waiting)["told"] == "at once, due 2026-03-02 13:00"
+    assert [row[:3] for row in desk.lines("incident", ONE.id) if "slack" in row] == [
+        ["opened", "slack", "due 2026-03-02 13:00"]
+    ]
+    with desk.store.writing() as connection:
+        (taken,) = claim(connection, ["slack"], now=due, lease=lease, limit=9)
+        settle_dead(connection, taken, "invalid_auth", due + lease)
+    dead = desk.run("incident", ONE.id).stdout
+    assert _rows_of(dead)["told"] == "at once, but no message could be delivered"
+    assert [row[2:] for row in desk.lines("incident", ONE.id) if "slack" in row] == [
+        ["given up 2026-03-02 13:01", "1", "invalid_auth"]
+    ]
+    with desk.store.writing() as connection:
+        queue(connection, Notice(f"{topic}:update:2", "update", topic, {"headline": "y"}, due), ["slack"], at=queued)
+        (taken,) = claim(connection, ["slack"], now=due, lease=lease, limit=9)
+        settle_sent(connection, taken, {}, due + 2 * lease)
+    sent = desk.run("incident", ONE.id).stdout
+    assert _rows_of(sent)["told"] == "at once, last sent 2026-03-02 13:02"
+    assert "sent 2026-03-02 13:02" in sent
+    quiet = incident(21)
+    with desk.store.writing() as connection:
+        save_incident(connection, quiet, [], NOTHING_TOLD)
+    assert _rows_of(desk.run("incident", quiet.id).stdout)["told"] == "at once; nobody has been yet"
 
 
 def test_names_in_the_data_do_not_steer_the_terminal(desk: Desk) -> None:
@@ -227,8 +269,9 @@ def test_dead_letters_are_listed_and_sent_again(desk: Desk) -> None:
     assert "1 dead" in everything.stderr
     assert len(everything.stdout.splitlines()) == 4
     header, dead = desk.lines("alerts", "--dead")
-    assert header[:4] == ["id", "state", "channel", "attempts"]
-    assert (dead[1], dead[2], dead[-2:]) == ("dead", "email", [f"Trouble in {ONE.id}", "550 no such user"])
+    assert header[:4] == ["id", "state (Europe/Berlin)", "channel", "attempts"]
+    assert dead[1].startswith("given up ")
+    assert (dead[2], dead[-2:]) == ("email", [f"Trouble in {ONE.id}", "550 no such user"])
     assert "pending again  1" in desk.run("alerts", "--retry", dead[0]).stdout
     assert "no dead letter" in desk.run("alerts", "--retry", dead[0], code=USAGE).stderr
     assert "give the number" in desk.run("alerts", "--retry", "mail", code=USAGE).stderr

@@ -179,7 +179,7 @@ def test_windows_without_an_incident_are_told_together_in_one_digest(world):
     (digest,) = world.channel.sent
     windows = [world.metadata("ensemble_scores", window) for window in WINDOWS]
     contacts, anomalies = (sum(w[name] for w in windows) for name in ("dagster/row_count", "anomalies"))
-    assert f"{contacts} contacts scored, {anomalies} of them anomalies" in digest.text
+    assert f"{contacts} contacts scored, {anomalies} of them anomalous" in digest.text
     assert world.metadata("alert_notifications", WINDOWS[-1])["dead_letters"] == 0
 
 
@@ -194,6 +194,9 @@ def test_segments_are_counted_and_judged_and_the_promise_is_shown_beside_what_wa
     assert judged["states"]["tested"] > 0
     model = world.metadata("incident_model")
     assert model["replayed_per_week"] <= model["promised_per_week"]
+    found, tried = map(int, model["faults_found"].split(" of "))
+    assert tried / 3 <= found <= tried
+    assert "warning" not in model
     run = mlflow_client(world.settings).get_run(model["mlflow_run_id"])
     assert run.data.metrics["threshold"] == pytest.approx(model["threshold"])
 

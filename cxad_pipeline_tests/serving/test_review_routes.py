@@ -44,6 +44,7 @@ def _app(settings: Settings, store_of: Callable[[], Store] | None = None) -> Fas
             StoreAccess(store_of or store_opener(settings)),
             read=keyring.require("read"),
             review=keyring.require("reviewer"),
+            subjects=["csat", "contacts"],
         )
     )
 
@@ -283,7 +284,9 @@ def test_nothing_of_sqlalchemy_is_loaded_before_the_first_question() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize(("path", "method"), [("/api/anomalies", "GET"), ("/api/feedback", "POST")])
+@pytest.mark.parametrize(
+    ("path", "method"), [("/api/anomalies", "GET"), ("/api/feedback", "POST"), ("/api/silences", "POST")]
+)
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_requests_made_from_the_openapi_schema_find_no_fault(
     settings_for: Callable[..., Settings], sqlite_url: str, path: str, method: str, mode: GenerationMode
