@@ -18,7 +18,8 @@ from cxad_pipeline.store.calibrations import CalibrationRecord, record_calibrati
 from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.incidents import Told, save_incident
 from cxad_pipeline.store.outbox import Notice, claim, queue, settle_dead, settle_sent
-from cxad_pipeline.store.segment_windows import record_findings, replace_rollups
+from cxad_pipeline.store.segment_findings import findings_rows, record_findings
+from cxad_pipeline.store.segment_windows import replace_rollups
 
 HOUR = 3_600
 MONDAY = 1_772_409_600  # 2 March 2026, 00:00 UTC
@@ -129,5 +130,5 @@ def save_windows(store: Store, number: int, *, seconds: int = HOUR) -> SegmentTr
     )
     with store.writing() as connection:
         replace_rollups(connection, tree, METRICS, rollups, at=at(number))
-        record_findings(connection, tree, findings, 0, number)
+        record_findings(connection, findings_rows(connection, tree, findings, 0, number))
     return tree

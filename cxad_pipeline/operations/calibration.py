@@ -19,17 +19,21 @@ What verdicts bring about, here and nowhere else, so that nothing changes retroa
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cxad_pipeline.incidents.bands import Bounds, baselines_of
 from cxad_pipeline.incidents.contacts import Contacts
 from cxad_pipeline.incidents.incident import segment_text
 from cxad_pipeline.incidents.incident_model import IncidentModel, LeftOut, Replay
 from cxad_pipeline.incidents.segments import Key
+from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.operations.history import NoHistoryError, history
 from cxad_pipeline.operations.watched import promise, watched_metrics, window_seconds
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.baselines import record_baselines
 from cxad_pipeline.store.calibrations import CalibrationRecord, record_calibration
 from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.incidents import StoredIncident, known_incidents
@@ -51,7 +55,7 @@ class Judgements:
 
 
 def calibrate(store: Store, settings: Settings, now: dt.datetime) -> tuple[IncidentModel, Replay]:
-    """Learn from the history that there is, and keep a record of it.
+    """Learn from the history that there is, and keep a record of it and what is usual now.
 
     Raises
     ------
@@ -71,7 +75,8 @@ def calibrate(store: Store, settings: Settings, now: dt.datetime) -> tuple[Incid
     except ValueError as error:
         raise NoHistoryError(str(error)) from error
     with store.writing() as connection:
-        record_calibration(connection, record_of(model, now))
+        number = record_calibration(connection, record_of(model, now))
+        record_baselines(connection, number, baselines_of(model, replay, _bounds(settings)))
     return model, replay
 
 
@@ -122,6 +127,18 @@ def fitted(contacts: Contacts, settings: Settings, judgements: Judgements) -> tu
         min_effect=chosen.min_effect,
         min_contacts=chosen.min_contacts,
     )
+
+
+def _bounds(settings: Settings) -> dict[str, Bounds]:
+    """Least and greatest value of each metric."""
+    return {
+        column.name: (
+            -math.inf if column.minimum is None else column.minimum,
+            math.inf if column.maximum is None else column.maximum,
+        )
+        for column in schema_of(settings).columns
+        if column.is_metric
+    }
 
 
 def record_of(model: IncidentModel, now: dt.datetime) -> CalibrationRecord:

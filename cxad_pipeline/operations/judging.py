@@ -4,7 +4,8 @@ Belongs here: the order of things, and what is read and written in between. Does
 life of an incident (`incidents`), what is told (`alerting.notices`), sending it (`rounds`).
 
 One transaction holds the state of the windows, the incidents with their calls, and the outbox: whoever is killed in the
-middle has done nothing, and does all of it the next time.
+middle has done nothing, and does all of it the next time. It keeps every other writer out, so what takes long comes
+before it: rollups are read and tested in no transaction, and again if by then somebody has counted them anew.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from cxad_pipeline.incidents import WARM_UP, Findings, State, Windows
+from cxad_pipeline.incidents import WARM_UP, Findings, Rollups, State, Windows
 from cxad_pipeline.incidents.contacts import contacts_of, joined
 from cxad_pipeline.incidents.description import Describer
-from cxad_pipeline.incidents.incident import Incident
+from cxad_pipeline.incidents.incident import Call, Incident
 from cxad_pipeline.incidents.incident_model import IncidentModel
 from cxad_pipeline.incidents.life import Change, Known, calls_of, live
 from cxad_pipeline.incidents.segments import Key
@@ -32,17 +35,21 @@ from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.incidents import (
     NOTHING_TOLD,
+    StoredIncident,
     get_incident,
     known_incidents,
     lock_incidents,
     opened_between,
     save_incident,
 )
-from cxad_pipeline.store.segment_windows import find_windows, read_rollups, record_findings, tested_windows
+from cxad_pipeline.store.segment_findings import findings_rows, record_findings, tested_windows
+from cxad_pipeline.store.segment_windows import counted_windows, find_windows, read_rollups, windows_of_other_length
 
 MEMORY = dt.timedelta(days=14)
 """How long before a window an incident may have ended for a call to belong to it: a queue may be closed for a while."""
 WEEK = dt.timedelta(days=7)
+_ATTEMPTS = 3
+"""How often windows are tested outside of the transaction; then inside, so that it ends however often they change."""
 
 
 @dataclass(frozen=True)
@@ -106,26 +113,10 @@ def judge(
     contacts = joined([contacts_of(table, model.tree.dimensions, model.metrics) for table in scored])
     model = model.for_contacts(contacts)
     asked = windows_within(model, start, end)
-    with store.writing() as connection:
-        lock_incidents(connection)
-        earlier = _left_unjudged(connection, asked) + WARM_UP
-        windows = Windows(asked.start - earlier * asked.seconds, asked.number + earlier, asked.seconds, asked.timezone)
-        first = WARM_UP
-        rollups = read_rollups(connection, model.tree, model.metrics, windows)
-        late = windows.starts + windows.seconds + 60 * settings.incidents.late_minutes > int(now.timestamp())
-        findings = model.test(rollups, late)
-        record_findings(connection, model.tree, findings, first, windows.number)
-        calls = calls_of(model, findings, rollups, first, windows.number)
-        known = known_incidents(connection, _moment(windows.starts[first]) - MEMORY)
+
+    def conclude(connection: Connection, tested: _Tested) -> Judged:
+        known = _known(connection, tested.judged)
         told = {stored.incident.id: stored.told for stored in known}
-        describer = Describer(
-            model,
-            findings,
-            rollups,
-            critical_severity=settings.alerts.critical_severity,
-            model_version=version_of(scored),
-            now=now,
-        )
 
         def stored_incident(name: str) -> Incident | None:
             found = get_incident(connection, name)
@@ -134,17 +125,25 @@ def judge(
             told[name] = found.told
             return found.incident
 
+        record_findings(connection, tested.rows)
         changes = live(
             [Known(stored.incident, stored.calls) for stored in known],
-            calls,
-            windows.between(first, windows.number),
+            tested.calls,
+            tested.judged,
             overlap=overlapping(model),
-            tested=lambda segment, after, before: tested_windows(connection, segment, after, before, windows.seconds),
+            tested=partial(tested_windows, connection),
             resolve_after=settings.incidents.resolve_after,
-            describe=describer,
+            describe=Describer(
+                model,
+                tested.findings,
+                tested.rollups,
+                critical_severity=settings.alerts.critical_severity,
+                model_version=version_of(scored),
+                now=now,
+            ),
             now=now,
             stored=stored_incident,
-            until=_newest(connection, windows),
+            until=_newest(connection, tested.windows),
         )
         changes = [
             replace(change, after=with_examples(change.before, change.after, scored, (start, end), model))
@@ -159,7 +158,98 @@ def judge(
             if newest != last:
                 save_incident(connection, change.after, change.calls, newest)
         achieved = opened_between(connection, end - WEEK, end)
-    return Judged(tuple(changes), states_of(findings, first), windows.between(first, windows.number), achieved)
+        return Judged(tuple(changes), states_of(tested.findings, WARM_UP), tested.judged, achieved)
+
+    for _ in range(_ATTEMPTS):
+        with store.reading() as connection:
+            tested = _test(connection, model, asked, settings, now)
+        with store.writing() as connection:
+            lock_incidents(connection)
+            if _at_hand(connection, asked) == (tested.windows, tested.counted):
+                return conclude(connection, tested)
+    with store.writing() as connection:
+        lock_incidents(connection)
+        return conclude(connection, _test(connection, model, asked, settings, now))
+
+
+@dataclass(frozen=True, eq=False)
+class _Tested:
+    """What the tests found, and in what.
+
+    Attributes
+    ----------
+    windows
+        The windows that were read: the first `WARM_UP` only warm the tests up.
+    counted
+        When each of them was counted, by its start.
+    rollups, findings
+        Of these windows.
+    calls
+        In those that are judged.
+    rows
+        What is to be written beside these.
+    """
+
+    windows: Windows
+    counted: dict[int, dt.datetime]
+    rollups: Rollups
+    findings: Findings
+    calls: list[Call]
+    rows: list[dict[str, Any]]
+
+    @property
+    def judged(self) -> Windows:
+        """The windows that are judged."""
+        return self.windows.between(WARM_UP, self.windows.number)
+
+
+def _test(
+    connection: Connection, model: IncidentModel, asked: Windows, settings: Settings, now: dt.datetime
+) -> _Tested:
+    windows, counted = _at_hand(connection, asked)  # first: who counts any of them meanwhile shows
+    rollups = read_rollups(connection, model.tree, model.metrics, windows)
+    late = windows.starts + windows.seconds + 60 * settings.incidents.late_minutes > int(now.timestamp())
+    findings = model.test(rollups, late)
+    judged = (WARM_UP, windows.number)
+    rows = findings_rows(connection, model.tree, findings, *judged)
+    return _Tested(windows, counted, rollups, findings, calls_of(model, findings, rollups, *judged), rows)
+
+
+def _at_hand(connection: Connection, asked: Windows) -> tuple[Windows, dict[int, dt.datetime]]:
+    """The windows that are needed to judge some, and when each was counted, by its start.
+
+    Before the asked ones are judged with them: all from the earliest on that was late, or only counted because its run
+    failed before it was judged. Before those, `WARM_UP` more.
+    """
+    memory = int(MEMORY.total_seconds()) // asked.seconds
+    found = counted_windows(connection, _from(asked, memory + WARM_UP))
+    oldest = asked.start - memory * asked.seconds
+    waiting = [
+        start for start, (state, _) in found.items() if oldest <= start < asked.start and state in (None, "late")
+    ]
+    earlier = (asked.start - min(waiting)) // asked.seconds if waiting else 0
+    windows = _from(asked, earlier + WARM_UP)
+    return windows, {start: at for start, (_, at) in found.items() if start >= windows.start}
+
+
+def _from(asked: Windows, earlier: int) -> Windows:
+    """The asked windows with some before them."""
+    return Windows(asked.start - earlier * asked.seconds, asked.number + earlier, asked.seconds, asked.timezone)
+
+
+def _known(connection: Connection, judged: Windows) -> list[StoredIncident]:
+    """The incidents that the judged windows may change.
+
+    What was resolved before `incidents.window_minutes` was changed stays as it is: its calls are of windows that nobody
+    has now, and by the present length others of them would be neighbours.
+    """
+    known = known_incidents(connection, _moment(judged.start) - MEMORY)
+    other = windows_of_other_length(connection, judged.seconds)
+    return [
+        stored
+        for stored in known
+        if stored.incident.status == "open" or not other.issuperset(call.window for call in stored.calls)
+    ]
 
 
 def overlapping(model: IncidentModel) -> Callable[[Key, Key], bool]:
@@ -186,27 +276,6 @@ def states_of(findings: Findings, first: int) -> dict[str, int]:
     """How many cells are in each state, from a window on."""
     counts = Counter(np.asarray(findings.states[:, first:]).ravel().tolist())
     return {State(value).name.lower(): number for value, number in sorted(counts.items())}
-
-
-def _left_unjudged(connection: Connection, asked: Windows) -> int:
-    """How many windows before the asked ones are judged with them: back to the earliest that was late, or only counted.
-
-    Only counted is a window whose run failed between counting and judging.
-    """
-    rows = find_windows(
-        connection,
-        since=_moment(asked.start) - MEMORY,
-        until=_moment(asked.start),
-        segment=(),
-        level=None,
-        limit=int(MEMORY.total_seconds()) // asked.seconds,
-    )
-    waiting = [
-        dt.datetime.fromisoformat(row["start"]).timestamp()
-        for row in rows
-        if row["state"] in (None, "late") and row["seconds"] == asked.seconds
-    ]
-    return int(asked.start - min(waiting)) // asked.seconds if waiting else 0
 
 
 def _newest(connection: Connection, windows: Windows) -> int:

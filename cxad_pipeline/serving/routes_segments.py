@@ -27,8 +27,9 @@ from cxad_pipeline.serving.store_access import AWAY, StoreAccess
 
 if TYPE_CHECKING:
     from cxad_pipeline.store.database import Store
-    from cxad_pipeline.store.segment_windows import SegmentWindow
+    from cxad_pipeline.store.window_listing import SegmentWindow, Trend
 
+MOST_DIMENSIONS = 100
 MOST_POINTS = 2_000
 """Of a series; longer ones are made shorter by `shortened`."""
 _MOST_ROWS = 50_000
@@ -49,7 +50,10 @@ class SegmentQuery(Part):
         examples=["2026-10-14T00:00:00Z"],
     )
     level: int | None = Field(
-        None, ge=0, le=2, description="0: all contacts; 1: segments of a single value; 2: of all dimensions."
+        None,
+        ge=0,
+        le=MOST_DIMENSIONS,
+        description="Segments that name so many dimensions; 0: all contacts, 1: single values, 2: pairs.",
     )
 
 
@@ -58,7 +62,9 @@ class SeriesQuery(Part):
 
     segment: list[str] = Field([])
     metric: Text | None = Field(
-        None, description="Whose mean is given, and observed and expected where it leads.", examples=["aht_seconds"]
+        None,
+        description="Whose values are given: a metric, or `contacts`, `complaints`, `together`.",
+        examples=["aht_seconds"],
     )
     since: Moment | None = Field(
         None,
@@ -127,10 +133,16 @@ def segment_routes(
         dependencies=[Depends(read)],
     )
     async def time_series(query: Annotated[query_model, Query()]) -> Any:  # type: ignore[valid-type]
-        """Contacts, anomalies and the mean of a metric, window by window: /api/timeseries?segment=queue:billing.
+        """A metric against what is usual, window by window: /api/timeseries?segment=queue:billing&metric=aht_seconds.
 
-        More than 2,000 windows are put together in groups of equal length: counts are added, the mean is weighted by
-        its values, and score, state, observed and expected are those of the group's window with the highest score.
+        `observed` is the mean of the metric, or the number of contacts, complaints or contacts whose metrics are bad
+        together; `expected`, `low` and `high` are what the calibration that judged the window knew of that hour of
+        the week. When nothing is wrong, 99 % of the windows with enough values to be tested are between `low` and
+        `high`; the fewer values a window has, the wider apart these are.
+
+        More than 2,000 windows are put together in groups of equal length: counts are added, `mean` is weighted by
+        its values, and score, state, observed, expected, low and high are those of the group's window with the
+        highest score.
         """
         return _json(await store.ask(lambda opened: _series(opened, query, dimensions, zone)))
 
@@ -169,14 +181,16 @@ def _segments(store: "Store", query: SegmentQuery, until: dt.datetime | None) ->
 
 
 def _series(store: "Store", query: SeriesQuery, dimensions: Sequence[str], zone: dt.tzinfo) -> dict[str, Any]:
-    from cxad_pipeline.store.window_listing import find_windows
+    from cxad_pipeline.store.window_listing import find_trends, find_windows
 
     pairs = [(name, value) for name, _, value in (pair.partition(":") for pair in query.segment)]
     segment = tuple(sorted(pairs, key=lambda pair: dimensions.index(pair[0])))
     since, until = (None if at is None else in_zone(at, zone) for at in (query.since, query.until))
     with store.reading() as connection:
         rows = find_windows(connection, since=since, until=until, segment=segment, limit=_MOST_ROWS + 1)
-    points = [_point(row, query.metric) for row in reversed(rows[:_MOST_ROWS])]
+        windows = rows[_MOST_ROWS - 1 :: -1]
+        trends = find_trends(connection, windows, segment, query.metric)
+    points = [_point(row, query.metric, trend) for row, trend in zip(windows, trends, strict=True)]
     return {
         "segment": dict(segment),
         "metric": query.metric,
@@ -186,9 +200,8 @@ def _series(store: "Store", query: SeriesQuery, dimensions: Sequence[str], zone:
     }
 
 
-def _point(row: "SegmentWindow", metric: str | None) -> dict[str, Any]:
+def _point(row: "SegmentWindow", metric: str | None, trend: "Trend") -> dict[str, Any]:
     sums = row["metrics"].get(metric) if metric is not None else None
-    leads = metric is not None and row["leading_metric"] == metric
     return {
         "start": row["start"],
         "seconds": row["seconds"],
@@ -197,8 +210,7 @@ def _point(row: "SegmentWindow", metric: str | None) -> dict[str, Any]:
         "mean": sums["mean"] if sums else None,
         "state": row["state"],
         "score": row["score"],
-        "observed": row["observed"] if leads else None,
-        "expected": row["expected"] if leads else None,
+        **trend,
     }
 
 
@@ -234,5 +246,6 @@ def _together(group: Sequence[dict[str, Any]], seconds: int) -> dict[str, Any]:
         "seconds": seconds,
         **{name: sum(point[name] for point in group) for name in (*_ALL, "values")},
         "mean": sum(point["values"] * point["mean"] for point in known) / values if values else None,
-        **{name: highest[name] for name in ("state", "score", "observed", "expected")},
+        **{name: highest[name] for name in ("state", "score", "observed", "expected", "low", "high")},
+        "incident": highest["incident"] or next((point["incident"] for point in group if point["incident"]), None),
     }

@@ -48,7 +48,7 @@ class SegmentDetails(Part):
     segment: dict[str, str] = Field(
         description="Dimension -> value; empty: all contacts.", examples=[{"queue": "billing", "channel": "voice"}]
     )
-    level: int = Field(description="0: all contacts; 1: a single value; 2: of all dimensions.", examples=[2])
+    level: int = Field(description="How many dimensions it names; 0: all contacts.", examples=[2])
     highest_score: float | None = Field(description="Of these windows; null: none was tested.", examples=[6.1])
     windows: list[WindowDetails] = Field(description="The earliest first; none without contacts but of all contacts.")
 
@@ -77,8 +77,23 @@ class Point(Part):
     score: float | None = Field(
         description="-log10 of the segment's adjusted p-value; null: nothing was tested.", examples=[6.1]
     )
-    observed: float | None = Field(description="Where the metric's test leads: what it saw.", examples=[191.4])
-    expected: float | None = Field(description="And what is usual; null where another one leads.", examples=[62.0])
+    observed: float | None = Field(
+        description="The metric's mean as in `mean`, or the number of contacts, complaints or together.",
+        examples=[191.4],
+    )
+    expected: float | None = Field(
+        description="What is usual in this hour of the week; null: nothing is known, as in a cold start.",
+        examples=[62.0],
+    )
+    low: float | None = Field(
+        description="When nothing is wrong, 99 % of windows are from here to `high`; null: no value, nothing known.",
+        examples=[41.7],
+    )
+    high: float | None = Field(description="Upper end of this band.", examples=[90.3])
+    incident: str | None = Field(
+        description="Incident that lasts over the window in this segment, or is called in it; the most severe one.",
+        examples=["20261013-3f9a2c"],
+    )
 
 
 class TimeSeries(Part):

@@ -133,7 +133,9 @@ class AlertSettings(Node):
         gt=0,
         description="What ended longer ago is recorded and not told, so that a backfill is quiet.",
     )
-    max_attempts: int = Field(10, ge=1, le=100, description="Attempts after which a message is a dead letter.")
+    max_attempts: int = Field(
+        20, ge=1, le=100, description="Attempts after which a message is a dead letter; 20 of them take a night."
+    )
     links: dict[str, str] = Field(
         {"Dagster": "http://127.0.0.1:{port}/assets/incidents?partition={window}"},
         description="Label -> address shown below an incident; {window} is the scoring window's key, {incident} the "

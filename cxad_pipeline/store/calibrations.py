@@ -50,7 +50,7 @@ class CalibrationRecord:
     shifts: dict[str, float]
 
 
-def record_calibration(connection: Connection, record: CalibrationRecord) -> None:
+def record_calibration(connection: Connection, record: CalibrationRecord) -> int:
     """Add a calibration; earlier ones stay.
 
     Parameters
@@ -59,8 +59,15 @@ def record_calibration(connection: Connection, record: CalibrationRecord) -> Non
         In a transaction, `Store.writing`.
     record
         What is added.
+
+    Returns
+    -------
+    int
+        Its number, by which its baselines are kept.
     """
-    connection.execute(insert(calibrations), [asdict(record)])
+    addition = insert(calibrations).values(**asdict(record)).returning(calibrations.c.id)
+    number: int = connection.execute(addition).scalar_one()
+    return number
 
 
 def latest_calibration(connection: Connection) -> CalibrationRecord | None:

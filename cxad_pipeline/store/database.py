@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from cxad_pipeline.settings import Settings
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest migration; a test holds it to the files in `migrations/versions`."""
 
 VERSION_TABLE = "cxad_store_version"

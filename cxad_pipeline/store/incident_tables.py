@@ -1,7 +1,7 @@
 """The tables of segments and of what happened in them.
 
 Belongs here: columns, their meaning, keys and indexes. Does not belong here: what is done with the rows
-(`segment_windows`, `incidents`, `feedback`, `silences`, `calibrations`).
+(`segment_windows`, `incidents`, `feedback`, `silences`, `calibrations`, `baselines`).
 
 A segment is written as `incidents.incident.segment_text` does it: ASCII, whatever its values are.
 """
@@ -18,6 +18,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     String,
     Table,
@@ -35,7 +36,7 @@ segments = Table(
     required("level", SmallInteger()),
     UniqueConstraint("digest"),
 )
-"""Each segment that ever had a row in `segment_windows`; `level`: 0 all contacts, 1 a single value, 2 a combination."""
+"""Each segment that ever had a row in `segment_windows`; `level`: how many dimensions it names."""
 
 segment_windows = Table(
     "segment_windows",
@@ -177,3 +178,13 @@ calibrations = Table(
     Index(None, "at"),
 )
 """Each calibration of the threshold: what it learned from, what was promised, and what history would have raised."""
+
+baselines = Table(
+    "baselines",
+    metadata,
+    Column("segment_digest", String(64), primary_key=True),
+    Column("calibration_id", NUMBER, ForeignKey("calibrations.id"), primary_key=True, autoincrement=False),
+    required("known", JSON()),
+    required("slots", LargeBinary()),
+)
+"""What a calibration found usual in each of its segments, to draw bands with; `known` says what lies in `slots`."""

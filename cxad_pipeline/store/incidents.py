@@ -216,7 +216,7 @@ def find_incidents(
 
 
 def opened_between(connection: Connection, since: dt.datetime, until: dt.datetime) -> int:
-    """Incidents that began from `since` on and before `until`, without merged and withdrawn ones: the budget used."""
+    """Incidents that began from `since` on and before `until`, without merged and withdrawn ones (see `budget`)."""
     query = select(func.count()).select_from(incidents)
     query = query.where(
         incidents.c.started_at >= since,

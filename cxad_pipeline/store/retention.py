@@ -3,8 +3,8 @@
 Belongs here: deleting what is old. Does not belong here: how long things are kept (`store.retention_days`), and when
 this is done (`operations`).
 
-Incidents with their calls, everything that people said, silences, calibrations, and messages that have not been sent
-stay.
+Incidents with their calls, everything that people said, silences, records of calibrations, and messages that have not
+been sent stay.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import math
 
 from sqlalchemy import Connection, delete, exists
 
-from cxad_pipeline.store.incident_tables import segment_windows
+from cxad_pipeline.store.baselines import outdated
+from cxad_pipeline.store.incident_tables import baselines, segment_windows
 from cxad_pipeline.store.outbox_tables import deliveries, messages
 from cxad_pipeline.store.tables import anomalies, feedback
 
@@ -23,7 +24,8 @@ def prune(connection: Connection, before: dt.datetime) -> int:
     """Delete what is older than a moment.
 
     Deliveries that were sent before it, and their messages when no delivery is left; rollups of windows that began
-    before it; anomalies of contacts that began before it, unless somebody has said something of them.
+    before it; baselines of calibrations that had been followed by another one by then; anomalies of contacts that began
+    before it, unless somebody has said something of them.
 
     Parameters
     ----------
@@ -43,6 +45,7 @@ def prune(connection: Connection, before: dt.datetime) -> int:
         delete(deliveries).where(deliveries.c.state == "sent", deliveries.c.settled_at < before),
         delete(messages).where(messages.c.queued_at < before, ~has_deliveries),
         delete(segment_windows).where(segment_windows.c.start < math.ceil(before.timestamp())),
+        delete(baselines).where(baselines.c.calibration_id.in_(outdated(before))),
         delete(anomalies).where(anomalies.c.timestamp < before, ~is_judged),
     )
     return sum(connection.execute(statement).rowcount for statement in old)

@@ -25,6 +25,7 @@ from cxad_pipeline.operations.calibration import SHIFT_OF_ONE, calibrate, judgem
 from cxad_pipeline.operations.history import NoHistoryError, history
 from cxad_pipeline.operations.watched import watched_metrics
 from cxad_pipeline.settings import SettingsError
+from cxad_pipeline.store.baselines import baselines_at
 from cxad_pipeline.store.calibrations import latest_calibration
 from cxad_pipeline.store.database import open_store
 from cxad_pipeline.store.feedback import add_incident_feedback
@@ -63,6 +64,21 @@ def test_a_calibration_is_recorded_with_the_promise_and_what_the_replay_came_to(
     assert record.replayed_per_week <= record.promised_per_week
     assert record.contacts == history(world.settings, 28).moments.size
     assert record.history_end == START + dt.timedelta(days=2)
+
+
+def test_a_calibration_keeps_what_is_usual_in_each_segment(world: World) -> None:
+    model, _ = calibrate(world.store, world.settings, NOW)
+    with world.store.reading() as connection:
+        for s, key in enumerate(model.tree.keys):
+            (known,) = baselines_at(connection, key, [NOW])
+            assert known is not None
+            assert bool(known.counts) == bool(known.means) == (not model.monitor.cold[s])
+            for m, metric in enumerate(model.metrics):
+                if metric.name in known.means:
+                    value = model.monitor.profiles.means[m].baseline.value[s]
+                    assert known.means[metric.name].value == pytest.approx(value)
+    assert known.means["csat"].bounds == (1, 5)
+    assert known.means["hold_time_seconds"].logarithmic
 
 
 def test_a_verdict_changes_nothing_before_the_next_calibration(world: World) -> None:

@@ -23,17 +23,20 @@ from stored_incident_examples import (
 )
 
 from cxad_pipeline.incidents import MetricRule, Rollups, SegmentTree, Windows
+from cxad_pipeline.incidents.findings import Findings
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.incidents.states import State
-from cxad_pipeline.store import segment_windows as stored
+from cxad_pipeline.store import segment_findings
 from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.incident_tables import segment_windows
+from cxad_pipeline.store.segment_findings import findings_rows, record_findings
 from cxad_pipeline.store.segment_windows import (
     SegmentWindow,
+    counted_windows,
     find_windows,
     read_rollups,
-    record_findings,
     replace_rollups,
+    windows_of_other_length,
 )
 from cxad_pipeline.store.window_listing import HIGHEST_SCORE
 
@@ -164,8 +167,7 @@ def test_findings_stand_beside_what_was_counted_in_their_windows_alone(store: St
     findings = findings_of(TREE, longer, states)
     findings.score[0, 20] = np.inf
     states[0, 20] = findings.states[0, 20] = State.TESTED
-    with store.writing() as connection:
-        record_findings(connection, TREE, findings, 16, 26)
+    _record(store, TREE, findings, 16, 26)
     found = _find(store)
     leading = findings.surprises.argmax(axis=0)
     checked = 0
@@ -190,16 +192,14 @@ def test_findings_stand_beside_what_was_counted_in_their_windows_alone(store: St
 def test_findings_of_another_tree_go_to_the_segments_of_their_name(store: Store) -> None:
     _write(store, TREE, rollups_of(TREE, DAY, empty=0.0))
     other = SegmentTree.of(DIMENSIONS, [("queue 2", "chat"), ("new", "voice")])
-    with store.writing() as connection:
-        record_findings(connection, other, findings_of(other, DAY, np.zeros((len(other), 24))), 0, 24)
+    _record(store, other, findings_of(other, DAY, np.zeros((len(other), 24))))
     judged = {row["segment"] for row in _find(store) if row["state"] is not None}
     assert judged == set(other.keys) & set(TREE.keys)
     assert len(judged) >= 2
 
 
 def test_findings_where_nothing_was_counted_write_nothing(store: Store) -> None:
-    with store.writing() as connection:
-        record_findings(connection, TREE, findings_of(TREE, DAY, np.zeros((len(TREE), 24))), 0, 24)
+    _record(store, TREE, findings_of(TREE, DAY, np.zeros((len(TREE), 24))))
     assert _find(store) == []
 
 
@@ -208,18 +208,62 @@ def test_tested_windows_of_a_segment_are_counted_between_two_moments(store: Stor
     states = np.full((len(TREE), 24), State.TESTED)
     s = TREE.keys.index((("queue", "queue 1"), ("channel", "chat")))
     states[s, [4, 5, 9]] = State.TOO_FEW
-    with store.writing() as connection:
-        record_findings(connection, TREE, findings_of(TREE, DAY, states), 0, 24)
+    _record(store, TREE, findings_of(TREE, DAY, states))
+    longer = Windows(DAY.end, 4, 7_200)
+    _write(store, TREE, rollups_of(TREE, longer, empty=0.0))
+    _record(store, TREE, findings_of(TREE, longer, np.full((len(TREE), 4), State.TESTED)), 0, 4)
 
-    def number(after: int, before: int, key: Key = TREE.keys[s], seconds: int = 3_600) -> int:
+    def number(after: int, before: int, key: Key = TREE.keys[s]) -> int:
         with store.reading() as connection:
-            return stored.tested_windows(connection, key, MONDAY + after * 3_600, MONDAY + before * 3_600, seconds)
+            return segment_findings.tested_windows(connection, key, MONDAY + after * 3_600, MONDAY + before * 3_600)
 
     assert number(0, 12) == sum(t not in (4, 5, 9) for t in range(1, 12))
     assert number(6, 9) == 2
-    assert number(-5, 500) == 21
+    assert number(-5, 24) == 21
+    assert number(-5, 500) == 21 + 4  # those of another length, too
     assert number(0, 12, key=()) == 11
-    assert number(0, 12, key=(("queue", "nobody"),)) == number(0, 12, seconds=900) == 0
+    assert number(0, 12, key=(("queue", "nobody"),)) == 0
+
+
+def test_a_window_that_is_counted_again_is_counted_later_whatever_the_clock_says(store: Store) -> None:
+    with store.reading() as connection:
+        assert counted_windows(connection, DAY) == {}
+    known: list[dict[int, tuple[str | None, dt.datetime]]] = []
+    for clock in (moment(9), moment(9), moment(3), moment(10)):
+        _write(store, TREE, rollups_of(TREE, Windows(MONDAY + 3_600, 2)), at=clock)
+        with store.reading() as connection:
+            known.append(counted_windows(connection, DAY))
+    assert all(list(found) == [MONDAY + 3_600, MONDAY + 7_200] for found in known)
+    times = [found[MONDAY + 3_600][1] for found in known]
+    assert times[0] == moment(9)
+    assert times == sorted(set(times))
+    assert times[-1] == moment(10)
+
+
+def test_a_window_is_counted_whether_or_not_there_was_a_contact_and_its_state_is_that_of_all(store: Store) -> None:
+    _write(store, TREE, rollups_of(TREE, DAY, empty=1.0))
+    states = np.full((len(TREE), 24), State.EMPTY)
+    states[0] = State.LATE
+    _record(store, TREE, findings_of(TREE, DAY, states), 0, 5)
+    with store.reading() as connection:
+        found = counted_windows(connection, DAY)
+    assert [found[start][0] for start in DAY.starts.tolist()] == ["late"] * 5 + [None] * 19
+
+
+def test_windows_of_another_length_are_told_from_the_present_ones(store: Store) -> None:
+    _write(store, TREE, rollups_of(TREE, DAY))
+    shorter = Windows(MONDAY + 6 * 3_600, 4, 1_800)
+    _write(store, TREE, rollups_of(TREE, shorter))
+    with store.reading() as connection:
+        assert windows_of_other_length(connection, 3_600) == set(shorter.starts.tolist())
+        assert windows_of_other_length(connection, 1_800) == set(DAY.starts.tolist()) - {
+            MONDAY + 6 * 3_600,
+            MONDAY + 7 * 3_600,
+        }
+        assert set(counted_windows(connection, DAY)) == set(DAY.starts.tolist()) - {
+            MONDAY + 6 * 3_600,
+            MONDAY + 7 * 3_600,
+        }
 
 
 def test_windows_are_listed_the_latest_first_by_period_level_and_segment(store: Store) -> None:
@@ -249,9 +293,14 @@ def test_two_writers_of_different_periods_make_each_segment_once(store: Store) -
         _same(_read(store, tree, METRICS, one.windows), one)
 
 
-def _write(store: Store, tree: SegmentTree, rollups: Rollups) -> int:
+def _write(store: Store, tree: SegmentTree, rollups: Rollups, *, at: dt.datetime | None = None) -> int:
     with store.writing() as connection:
-        return replace_rollups(connection, tree, METRICS, rollups, at=moment())
+        return replace_rollups(connection, tree, METRICS, rollups, at=at or moment())
+
+
+def _record(store: Store, tree: SegmentTree, findings: Findings, first: int = 0, stop: int = 24) -> None:
+    with store.writing() as connection:
+        record_findings(connection, findings_rows(connection, tree, findings, first, stop))
 
 
 def _read(store: Store, tree: SegmentTree, metrics: tuple[MetricRule, ...], windows: Windows) -> Rollups:

@@ -1,0 +1,31 @@
+"""What each calibration found usual in each segment."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    """Make the table."""
+    op.create_table(
+        "baselines",
+        sa.Column("segment_digest", sa.String(64), nullable=False),
+        sa.Column("calibration_id", _NUMBER, autoincrement=False, nullable=False),
+        sa.Column("known", sa.JSON(), nullable=False),
+        sa.Column("slots", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("segment_digest", "calibration_id", name="pk_baselines"),
+        sa.ForeignKeyConstraint(
+            ["calibration_id"], ["calibrations.id"], name="fk_baselines_calibration_id_calibrations"
+        ),
+    )
+
+
+def downgrade() -> None:
+    """Drop the table with what is in it."""
+    op.drop_table("baselines")
