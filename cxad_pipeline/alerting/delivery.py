@@ -4,10 +4,11 @@ Belongs here: one round of deliveries: claims, attempts, waits between attempts,
 what is told (`notices`), the channels (`channels`), the rows (`store.outbox`), and when rounds take place (`defs`).
 
 The promise: each message in the outbox reaches each of its channels at least once, or becomes a dead letter that can be
-seen and revived. Messages of one topic arrive in their order. A process that dies between sending and recording it
-leaves a claim that ends with its lease; the message is then sent again, marked `uncertain`. Doubles are dropped by the
-message's key where the channel can tell: with a bot token Slack is asked whether the message is there, and an e-mail
-has the same Message-ID each time, which mail programs show once. A webhook and the console cannot tell.
+seen and revived; nothing revives it by itself, also when its channel works again. Messages of one topic arrive in their
+order. A process that dies between sending and recording it leaves a claim that ends with its lease; the message is then
+sent again, marked `uncertain`. Doubles are dropped by the message's key where the channel can tell: with a bot token
+Slack is asked whether the message is there, and an e-mail has the same Message-ID each time, which mail programs show
+once. A webhook and the console cannot tell.
 """
 
 from __future__ import annotations
@@ -18,17 +19,29 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from cxad_pipeline.alerting.channels.channel import Channel, DeliveryError, Parcel
+from cxad_pipeline.alerting.channels.console import ConsoleChannel
 from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.alerting.redaction import redact
 from cxad_pipeline.alerting.wording import one_line
 from cxad_pipeline.settings.operations import AlertSettings
-from cxad_pipeline.store.database import Store
-from cxad_pipeline.store.outbox import Claimed, claim, settle_dead, settle_failed, settle_sent
+from cxad_pipeline.store.database import Store, StoreAwayError
+from cxad_pipeline.store.outbox import Claimed, claim, give_up_unserved, settle_dead, settle_failed, settle_sent
 
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=1)
+UNSERVED = timedelta(hours=24)
+"""After so long without an attempt, what is due for a channel that is not configured is given up.
+
+Processes may have different channels, so not having one says little; that of all who deliver nobody has tried for a day
+says that none has it. A channel that fails is tried, and a delivery that was tried is due later.
+"""
+_UNSERVED = (
+    "the channel is no longer configured where messages are delivered; configure it again and retry the message with "
+    "`cxad alerts --retry`, or leave it"
+)
 _JITTER = 0.25
 _ERROR_LENGTH = 500
 
@@ -65,14 +78,16 @@ def deliver_due(
 
     A channel that fails for now (no connection, a fault of its server, a rate limit) rests until the next round, so
     that its other messages do not each wait for the same timeout; the other channels go on. A message that a channel
-    refuses for good, or that failed `max_attempts` times, becomes a dead letter.
+    refuses for good, or that failed `max_attempts` times, becomes a dead letter. So does one for a channel that is not
+    among these and that nobody has tried to send for `UNSERVED`; unless there is no channel but the console, which is
+    what a process has that was told nothing of the channels, such as one on a laptop.
 
     Parameters
     ----------
     store
         The open store.
     channels
-        Where messages go; what is queued for other channels stays where it is.
+        Where messages go.
     policy
         `max_attempts` is read.
     now
@@ -98,7 +113,13 @@ def deliver_due(
     end = time.monotonic() + budget_seconds
     working = {channel.name: channel for channel in channels}
     counts: Counter[str] = Counter()
-    errors: dict[str, str] = {}
+    unserved: dict[str, int] = {}
+    if any(not isinstance(channel, ConsoleChannel) for channel in channels):
+        with store.writing() as connection:
+            unserved = give_up_unserved(
+                connection, list(working), due_before=now() - UNSERVED, error=_UNSERVED, at=now()
+            )
+    errors = dict.fromkeys(unserved, _UNSERVED)
     while working and counts.total() < limit and time.monotonic() < end:
         # One by one: the lease of a message begins when its turn has come, and a round that ends leaves none behind.
         with store.writing() as connection:
@@ -117,10 +138,9 @@ def deliver_due(
             errors[claimed.channel] = _text(failure)
             counts[_settle_failure(store, claimed, failure, policy, now())] += 1
         else:
-            with store.writing() as connection:
-                settle_sent(connection, claimed, receipt, now())
+            _settle_sent(store, claimed, receipt, now())
             counts["sent"] += 1
-    return DeliverySummary(counts["sent"], counts["failed"], counts["dead"], errors)
+    return DeliverySummary(counts["sent"], counts["failed"], counts["dead"] + sum(unserved.values()), errors)
 
 
 def wait_before(attempts: int, key: str, channel: str, retry_after: float | None = None) -> timedelta:
@@ -154,6 +174,16 @@ def _parcel(claimed: Claimed) -> Parcel:
         uncertain=claimed.uncertain,
         first=claimed.first,
     )
+
+
+def _settle_sent(store: Store, claimed: Claimed, receipt: dict[str, Any], at: datetime) -> None:
+    """Record it, once more where the connection was lost: else a channel that cannot tell would show it twice."""
+    try:
+        with store.writing() as connection:
+            settle_sent(connection, claimed, receipt, at)
+    except StoreAwayError:
+        with store.writing() as connection:
+            settle_sent(connection, claimed, receipt, at)
 
 
 def _settle_failure(store: Store, claimed: Claimed, error: DeliveryError, policy: AlertSettings, at: datetime) -> str:

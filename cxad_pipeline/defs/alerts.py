@@ -39,7 +39,8 @@ def alerting_assets(
             dg.AssetCheckSpec(
                 "dead_letters",
                 asset="alert_notifications",
-                description="No message has been given up; `cxad alerts --retry` sends those that were.",
+                description="No message has been given up, and none has failed and waits for its next attempt; "
+                "`cxad alerts --retry` sends those that were given up.",
             )
         ],
         description="What was due in the outbox, delivered: at least once, dropped by key where a channel can tell. "
@@ -103,22 +104,33 @@ def _metadata(done: DeliverySummary, store: Store) -> dict[str, Any]:
         "failed": done.failed,
         "dead": done.dead,
         "pending": status.pending,
+        "failing": status.failing,
         "dead_letters": status.dead,
-        "by_channel": {name: {"pending": c.pending, "dead": c.dead} for name, c in status.by_channel.items()},
+        "by_channel": {
+            name: {"pending": c.pending, "failing": c.failing, "dead": c.dead} for name, c in status.by_channel.items()
+        },
     }
 
 
 def _dead_letter_check(store: Store) -> dg.AssetCheckResult:
     with store.reading() as connection:
-        dead, _ = find_deliveries(connection, state="dead", limit=_SHOWN)
-        number = outbox_status(connection, _now()).dead
+        status = outbox_status(connection, _now())
+        shown = {state: find_deliveries(connection, state=state, limit=_SHOWN)[0] for state in ("dead", "failing")}
+    said = []
+    if status.dead:
+        said.append(f"{status.dead} messages were given up; `cxad alerts --retry` sends them again")
+    if status.failing:
+        said.append(f"{status.failing} messages failed and will be tried again")
     return dg.AssetCheckResult(
         check_name="dead_letters",
         asset_key="alert_notifications",
-        passed=number == 0,
+        passed=not said,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{number} messages were given up; `cxad alerts --retry` sends them again" if number else "none",
-        metadata={"dead_letters": records_table([_shown(row) for row in dead])},
+        description="; ".join(said) or "none",
+        metadata={
+            "dead_letters": records_table([_shown(row) for row in shown["dead"]]),
+            "failing": records_table([_shown(row) for row in shown["failing"]]),
+        },
     )
 
 

@@ -43,6 +43,7 @@ _OF_THE_SERVICE = {
     "cxad_spool_bytes": "Bytes of anomalies on disk that wait for the store.",
     "cxad_spool_waiting_records": "Anomalies on disk that wait for the store.",
     "cxad_alerts_pending": "Messages that wait for their time or their next attempt, by channel counted.",
+    "cxad_alerts_failing": "Pending messages whose last attempt failed, likewise.",
     "cxad_alerts_dead": "Messages that were given up, likewise.",
     "cxad_alerts_oldest_due_seconds": "How long the message is overdue that waits longest; 0: none is due.",
     "cxad_incidents_open": "Incidents that go on.",

@@ -91,6 +91,7 @@ class Service:
         watch("cxad_mlflow_up", lambda: told("mlflow", "reachable"))
         watch("cxad_store_up", lambda: told("store", "reachable"))
         watch("cxad_alerts_pending", lambda: told("alerts", "pending"))
+        watch("cxad_alerts_failing", lambda: told("alerts", "failing"))
         watch("cxad_alerts_dead", lambda: told("alerts", "dead"))
         watch("cxad_alerts_oldest_due_seconds", self._overdue)
         watch("cxad_incidents_open", lambda: told("alerts", "open_incidents"))

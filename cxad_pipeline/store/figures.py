@@ -23,6 +23,8 @@ class Figures:
     ----------
     pending, dead
         Messages by state, for each channel one.
+    failing
+        Those that are pending and whose last attempt failed.
     oldest_due_at
         When the one was due that waits longest; None where none is due.
     open_incidents
@@ -30,6 +32,7 @@ class Figures:
     """
 
     pending: int
+    failing: int
     dead: int
     oldest_due_at: dt.datetime | None
     open_incidents: int
@@ -47,4 +50,6 @@ def figures(connection: Connection, now: dt.datetime) -> Figures:
     """
     status = outbox_status(connection, now)
     opened = select(func.count()).select_from(incidents).where(incidents.c.status == "open")
-    return Figures(status.pending, status.dead, status.oldest_due_at, connection.execute(opened).scalar_one())
+    return Figures(
+        status.pending, status.failing, status.dead, status.oldest_due_at, connection.execute(opened).scalar_one()
+    )

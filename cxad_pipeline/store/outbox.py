@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from cxad_pipeline.store.columns import digest
 from cxad_pipeline.store.outbox_claims import Claimed as Claimed
 from cxad_pipeline.store.outbox_claims import claim as claim
+from cxad_pipeline.store.outbox_claims import give_up_unserved as give_up_unserved
 from cxad_pipeline.store.outbox_claims import settle_dead as settle_dead
 from cxad_pipeline.store.outbox_claims import settle_failed as settle_failed
 from cxad_pipeline.store.outbox_claims import settle_sent as settle_sent

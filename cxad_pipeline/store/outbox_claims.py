@@ -11,11 +11,12 @@ attempt is not known (`Claimed.uncertain`). A process that comes back too late c
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, select, update
 
 from cxad_pipeline.store.outbox_tables import deliveries, messages
 
@@ -81,13 +82,6 @@ def claim(
     list of Claimed
         The longest due first, at most one of each topic and channel.
     """
-    earlier = deliveries.alias("earlier")
-    held_up = exists().where(
-        earlier.c.topic_digest == deliveries.c.topic_digest,
-        earlier.c.channel == deliveries.c.channel,
-        earlier.c.state == "pending",
-        earlier.c.id < deliveries.c.id,
-    )
     query = (
         select(deliveries, *(messages.c[name] for name in ("key", "kind", "topic", "content", "queued_at")))
         .join_from(deliveries, messages)
@@ -95,14 +89,69 @@ def claim(
             deliveries.c.state == "pending",
             deliveries.c.channel.in_(list(channels)),
             deliveries.c.due_at <= now,
-            deliveries.c.leased_until.is_(None) | (deliveries.c.leased_until <= now),
-            ~held_up,
+            *_free(now),
         )
         .order_by(deliveries.c.due_at, deliveries.c.id)
         .limit(limit)
         .with_for_update(of=deliveries, skip_locked=True)
     )
     return [_claimed(connection, row, now + lease) for row in connection.execute(query).all()]
+
+
+def give_up_unserved(
+    connection: Connection, served: Sequence[str], *, due_before: dt.datetime, error: str, at: dt.datetime
+) -> dict[str, int]:
+    """Make dead letters of what has waited too long for channels that are not served; they can be revived.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, `Store.writing`.
+    served
+        Channels whose deliveries stay as they are.
+    due_before
+        Deliveries that have been due since then. Those that wait for an earlier one of their topic are left alone, and
+        so are those that somebody is making.
+    error
+        Why.
+    at
+        When.
+
+    Returns
+    -------
+    dict
+        How many of each channel.
+    """
+    given_up = connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.state == "pending",
+            deliveries.c.channel.not_in(list(served)),
+            deliveries.c.due_at <= due_before,
+            *_free(at),
+        )
+        .values(
+            state="dead",
+            error=error,
+            settled_at=at,
+            uncertain=deliveries.c.uncertain | deliveries.c.leased_until.is_not(None),
+            leased_until=None,
+        )
+        .returning(deliveries.c.channel)
+    )
+    return dict(Counter(given_up.scalars()))
+
+
+def _free(now: dt.datetime) -> tuple[ColumnElement[bool], ...]:
+    """Conditions: nobody is making the delivery, and no earlier one of its topic waits for the channel."""
+    earlier = deliveries.alias("earlier")
+    held_up = exists().where(
+        earlier.c.topic_digest == deliveries.c.topic_digest,
+        earlier.c.channel == deliveries.c.channel,
+        earlier.c.state == "pending",
+        earlier.c.id < deliveries.c.id,
+    )
+    return (deliveries.c.leased_until.is_(None) | (deliveries.c.leased_until <= now), ~held_up)
 
 
 def _claimed(connection: Connection, row: Row[Any], leased_until: dt.datetime) -> Claimed:

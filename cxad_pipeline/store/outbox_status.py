@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from sqlalchemy import Connection, Row, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select, update
 
 from cxad_pipeline.store.columns import digest
 from cxad_pipeline.store.outbox_tables import deliveries, messages
@@ -28,14 +28,18 @@ class ChannelStatus:
     ----------
     pending, due, dead
         Deliveries that are to be made, those of them whose time has come, and dead letters.
+    failing
+        Those to be made whose last attempt failed.
     oldest_due_at
         When the one that has waited longest was due; None where none is.
     configured
-        Whether it can be sent to. What waits for a channel that is no longer configured goes out when it is again.
+        Whether it can be sent to. What waits for a channel that is no longer configured goes out when it is again, or
+        is given up in time (`give_up_unserved`).
     """
 
     pending: int
     due: int
+    failing: int
     dead: int
     oldest_due_at: dt.datetime | None
     configured: bool
@@ -47,7 +51,7 @@ class OutboxStatus:
 
     Attributes
     ----------
-    pending, dead
+    pending, failing, dead
         Over all channels.
     due, oldest_due_at
         As in `ChannelStatus`, over the configured channels: what waits for another one is not late.
@@ -57,6 +61,7 @@ class OutboxStatus:
 
     pending: int
     due: int
+    failing: int
     dead: int
     oldest_due_at: dt.datetime | None
     by_channel: dict[str, ChannelStatus]
@@ -121,6 +126,7 @@ def outbox_status(connection: Connection, now: dt.datetime, channels: Collection
             deliveries.c.channel,
             func.count(case((pending, 1))).label("pending"),
             func.count(case((due, 1))).label("due"),
+            func.count(case((_is_failing(), 1))).label("failing"),
             func.count(case((deliveries.c.state == "dead", 1))).label("dead"),
             func.min(case((due, deliveries.c.due_at))).label("oldest_due_at"),
         )
@@ -130,26 +136,32 @@ def outbox_status(connection: Connection, now: dt.datetime, channels: Collection
     )
     found = {
         row.channel: ChannelStatus(
-            row.pending, row.due, row.dead, row.oldest_due_at, channels is None or row.channel in channels
+            row.pending, row.due, row.failing, row.dead, row.oldest_due_at, channels is None or row.channel in channels
         )
         for row in connection.execute(query)
     }
     for name in channels or ():
-        found.setdefault(name, ChannelStatus(0, 0, 0, None, True))
+        found.setdefault(name, ChannelStatus(0, 0, 0, 0, None, True))
     configured = [status for status in found.values() if status.configured]
     return OutboxStatus(
         sum(status.pending for status in found.values()),
         sum(status.due for status in configured),
+        sum(status.failing for status in found.values()),
         sum(status.dead for status in found.values()),
         min((status.oldest_due_at for status in configured if status.oldest_due_at is not None), default=None),
         found,
     )
 
 
+def _is_failing() -> ColumnElement[bool]:
+    """Not what was revived: an error of before says nothing of the attempts that are to come."""
+    return (deliveries.c.state == "pending") & deliveries.c.error.is_not(None) & (deliveries.c.attempts > 0)
+
+
 def find_deliveries(
     connection: Connection,
     *,
-    state: DeliveryState | None = None,
+    state: DeliveryState | Literal["failing"] | None = None,
     channel: str | None = None,
     topic: str | None = None,
     limit: int,
@@ -162,7 +174,7 @@ def find_deliveries(
     connection
         `Store.reading`.
     state, channel, topic
-        Only those; None: all.
+        Only those; None: all. `failing` are pending ones whose last attempt failed.
     limit
         Most rows of a page.
     cursor
@@ -185,7 +197,7 @@ def find_deliveries(
         .limit(limit + 1)
     )
     if state is not None:
-        query = query.where(deliveries.c.state == state)
+        query = query.where(_is_failing() if state == "failing" else deliveries.c.state == state)
     if channel is not None:
         query = query.where(deliveries.c.channel == channel)
     if topic is not None:

@@ -1,6 +1,7 @@
-"""One life of the process that is killed in `test_killed_delivery`: detect -> outbox -> deliver.
+"""One life of the process that is ended in `test_killed_delivery`: detect -> outbox -> deliver.
 
-Belongs here: what the process does, and the hand that kills it. Does not belong here: claims.
+Belongs here: what the process does, and the hand that kills it or takes its database away. Does not belong here:
+claims.
 
 A life counts and judges half a day of contacts, as the assets do, and then delivers what is due. Each incident begins
 in the first half of a day, with hold four minutes longer in one queue, and ends in the second.
@@ -15,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,27 +24,33 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "operations"))
 
+import psycopg2
 import pyarrow as pa
 import pyarrow.compute as pc
 from operations_world import START, STEP, between, make_settings, scored_rows
 from slack_bot_double import CHANNEL, TOKEN
+from sqlalchemy import Engine, event
 
-from cxad_pipeline.alerting.channels import Channel, EmailChannel, SlackChannel
+from cxad_pipeline.alerting.channels import Channel, EmailChannel, Parcel, SlackChannel
 from cxad_pipeline.incidents.incident_model import IncidentModel
 from cxad_pipeline.operations.judging import judge
 from cxad_pipeline.operations.rounds import deliver_round
 from cxad_pipeline.operations.statistics import record_statistics
 from cxad_pipeline.operations.telling import Teller
 from cxad_pipeline.settings import Settings
-from cxad_pipeline.store.database import Store, open_store
+from cxad_pipeline.store.database import Store, StoreAwayError, open_store
 from cxad_pipeline.store.outbox_status import outbox_status
 
-LEASE = dt.timedelta(seconds=0.15)
+LEASE = dt.timedelta(seconds=0.05)
 GIVEN_UP_SECONDS = 60.0
+STORE_AWAY = 3
+"""Exit status of a life that ended in `StoreAwayError`; its text is in the file `error` of the folder."""
 WEEK = dt.timedelta(days=7)
 TUESDAY = START + 5 * STEP  # from 6 to 12; the fault of the sample begins at 9 and ends at 14
 FIRST = TUESDAY - 200 * WEEK
 """All of it is in the past: a window that has not ended is not judged."""
+PHASES = ("detecting", "queueing", "sending")
+"""Up to the commit of what was found; up to the first message's way to its channel; from there to the end."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,34 @@ class World:
     def model_folder(self) -> Path:
         return self.folder / "model"
 
-    def open(self) -> Store:
-        return open_store(self.settings)
+
+@dataclass(frozen=True)
+class Order:
+    """Which half day is lived, and what happens on the way.
+
+    Attributes
+    ----------
+    number
+        Of the half day, from 1 on.
+    commits, line
+        It happens before this line of Python, our code's and the libraries', counted from 1 on from where so many
+        commits had begun.
+    phase, seconds
+        Or so long after this one of `PHASES` began, wherever it is then: in a system call, in the middle of a commit.
+    cut
+        The server ends its connection to the process, as PostgreSQL does when it fails over. Else the process is killed
+        with SIGKILL.
+    counted
+        Nothing happens, and the lines are counted from commit to commit.
+    """
+
+    number: int
+    commits: int | None = None
+    line: int | None = None
+    phase: str | None = None
+    seconds: float | None = None
+    cut: bool = False
+    counted: bool = False
 
 
 def contacts_of_life(number: int) -> tuple[pa.Table, dt.datetime]:
@@ -89,31 +123,21 @@ def contacts_of_life(number: int) -> tuple[pa.Table, dt.datetime]:
     return rows, begin + (FIRST - TUESDAY) + week * WEEK
 
 
-def live(world: World, model: IncidentModel, number: int, fatal_line: int | None = None) -> None:
-    """Judge the half day of this number and send all that is due.
-
-    Parameters
-    ----------
-    fatal_line
-        The process kills itself before it runs so many further lines of Python; 0: it counts them; None for a process
-        that is left alone. Who comes to the end leaves in the file `measured` of the folder how many lines and seconds
-        detecting took, and all of it.
-    """
-    begun = time.monotonic()
-    rows, begin = contacts_of_life(number)
-    executioner = Executioner(fatal_line)
-    if fatal_line is not None:
-        executioner.begin()
-    settings, channels = world.settings, world.channels()
+def live(world: World, settings: Settings, model: IncidentModel, fate: Fate) -> None:
+    """Judge the half day of the order and send all that is due."""
+    rows, begin = contacts_of_life(fate.order.number)
+    channels = [Watched(channel, fate) for channel in world.channels()]
     teller = Teller(settings, channels, lambda moment: f"{moment:%Y-%m-%d-%H%M}")
-    store, now = world.open(), dt.datetime.now(dt.UTC)
-    record_statistics(store, model, rows, begin, begin + STEP, now)
-    judge(store, model, [rows], begin, begin + STEP, settings, teller, now)
-    detected = executioner.lines, time.monotonic() - begun
-    deliver_all(store, settings, channels, teller)
-    sys.settrace(None)
-    measured = [detected, (executioner.lines, time.monotonic() - begun)]
-    (world.folder / "measured").write_text(json.dumps(measured))
+    event.listen(Engine, "commit", fate.commit)
+    fate.enter("detecting")
+    with closing(open_store(settings)) as store:
+        now = dt.datetime.now(dt.UTC)
+        record_statistics(store, model, rows, begin, begin + STEP, now)
+        judge(store, model, [rows], begin, begin + STEP, settings, teller, now)
+        fate.enter("queueing")
+        deliver_all(store, settings, channels, teller)
+        fate.end()
+    event.remove(Engine, "commit", fate.commit)
 
 
 def deliver_all(store: Store, settings: Settings, channels: Sequence[Channel], teller: Teller) -> None:
@@ -129,42 +153,133 @@ def deliver_all(store: Store, settings: Settings, channels: Sequence[Channel], t
     raise TimeoutError(f"the outbox did not become empty: {status}")
 
 
-class Executioner:
-    """Counts the lines of Python that are run, in all modules, and kills the process before a given one."""
+class Watched:
+    """A channel that says when sending begins."""
 
-    def __init__(self, fatal_line: int | None) -> None:
-        self.lines = 0
-        self.fatal_line = fatal_line
+    def __init__(self, channel: Channel, fate: Fate) -> None:
+        self.name, self.edits = channel.name, channel.edits
+        self._channel, self._fate = channel, fate
 
-    def begin(self) -> None:
-        sys.settrace(self._trace)
+    def deliver(self, parcel: Parcel) -> dict[str, Any]:
+        self._fate.enter("sending")
+        return dict(self._channel.deliver(parcel))
+
+
+class Fate:
+    """Counts lines between commits and seconds of phases, and says over a pipe when the point of the order has come."""
+
+    def __init__(self, order: Order, told: int = -1, go_on: int = -1) -> None:
+        self.order = order
+        self.lines: list[int] = []
+        self.seconds: dict[str, float] = {}
+        self._told, self._go_on = told, go_on
+        self._phase, self._begun = "", 0.0
+
+    def enter(self, phase: str) -> None:
+        """Begin a phase, or go on with it."""
+        if phase == self._phase:
+            return
+        if self._phase:
+            self.seconds[self._phase] = time.monotonic() - self._begun
+        else:
+            self.commit()
+        self._phase, self._begun = phase, time.monotonic()
+        if phase == self.order.phase:
+            os.write(self._told, b".")
+
+    def commit(self, *_: object) -> None:
+        """A transaction is about to be committed: count from here."""
+        if not self.order.counted and self.order.commits != len(self.lines):
+            sys.settrace(None)
+        else:
+            sys.settrace(self._trace)
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None:  # those that have begun would not be traced by themselves
+                frame.f_trace = self._trace
+                frame = frame.f_back
+        self.lines.append(0)
+
+    def end(self) -> None:
+        """The life has come to its end."""
+        sys.settrace(None)
+        self.enter("")
 
     def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG002 - as Python calls it
         if event == "line":
-            self.lines += 1
-            if self.lines == self.fatal_line:
-                os.kill(os.getpid(), signal.SIGKILL)
+            self.lines[-1] += 1
+            if self.lines[-1] == self.order.line:
+                os.write(self._told, b".")
+                os.read(self._go_on, 1)
         return self._trace
 
 
-def serve() -> None:
-    """Fork a process for each order (a line of JSON: number, fatal_line, seconds) and say how it ended.
+class Lives:
+    """Forks a process for each order: a fork has all modules, the model and the contacts in its memory.
 
-    A fork has all modules loaded, so that a life takes a tenth of a second and not some seconds.
+    So a life takes a fifth of a second and not some seconds.
     """
-    given = json.loads(sys.argv[1])
-    world = World(Path(given["folder"]), given["store_url"], given["slack_url"], given["smtp_port"])
-    model = IncidentModel.load(world.model_folder)
-    for line in sys.stdin:
-        order = json.loads(line)
+
+    def __init__(self, world: World) -> None:
+        self._world, self._settings = world, world.settings
+        self._model = IncidentModel.load(world.model_folder)
+        self._server: Any = None
+        if world.store_url.startswith("postgresql"):
+            self._server = psycopg2.connect(world.store_url)
+            self._server.autocommit = True
+        for number in (1, 2):  # what is imported and cached at a first use is there from now on
+            live(world, self._settings, self._model, Fate(Order(number)))
+
+    def run(self, order: Order) -> tuple[int, bool]:
+        """Live once; returns how the process ended, 0 or its status or minus its signal, and whether it was cut off."""
+        (told, telling), (waiting, letting) = os.pipe(), os.pipe()
         process = os.fork()
         if process == 0:
-            live(world, model, order["number"], order["fatal_line"])
-            os._exit(0)  # an exception gets further, and ends in its traceback and another code
-        if order["seconds"] is not None:
-            time.sleep(order["seconds"])
-            os.kill(process, signal.SIGKILL)
-        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+            os.close(letting)
+            self._live(Fate(order, telling, waiting))
+            os._exit(0)  # an exception gets further, and ends in its traceback and another status
+        os.close(telling)
+        os.close(waiting)
+        cut = False
+        if os.read(told, 1):  # nothing: it came to its end before
+            time.sleep(order.seconds or 0)
+            if order.cut:
+                cut = self._cut(process)
+                os.close(letting)
+                letting = -1
+            else:
+                os.kill(process, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        for end in (told, letting):
+            if end >= 0:
+                os.close(end)
+        return status, cut
+
+    def _live(self, fate: Fate) -> None:
+        os.environ["PGAPPNAME"] = f"life-{os.getpid()}"
+        try:
+            live(self._world, self._settings, self._model, fate)
+        except StoreAwayError as error:
+            (self._world.folder / "error").write_text(str(error), encoding="utf-8")
+            os._exit(STORE_AWAY)
+        (self._world.folder / "measured").write_text(json.dumps([fate.lines, fate.seconds]))
+
+    def _cut(self, process: int) -> bool:
+        """Have the server end the process's connections; returns whether there was one."""
+        with self._server.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = %s",
+                [f"life-{process}"],
+            )
+            return any(ended for (ended,) in cursor.fetchall())
+
+
+def serve() -> None:
+    """Take orders, a line of JSON each, and answer each with a line of JSON: how the life ended, and `cut`."""
+    given = json.loads(sys.argv[1])
+    lives = Lives(World(**(given | {"folder": Path(given["folder"])})))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(json.dumps(lives.run(Order(**json.loads(line)))), flush=True)
 
 
 if __name__ == "__main__":

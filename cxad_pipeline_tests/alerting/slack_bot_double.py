@@ -6,6 +6,7 @@ posted. Does not belong here: claims about our code.
 In a test: `with SlackBotDouble() as slack: ...`. As a process of its own, which survives whoever talks to it:
 
     python slack_bot_double.py --record messages.jsonl      # prints its address, serves until it is ended
+A GET is answered when all requests before it are done with.
 
 The record is a file of JSON lines, one for each change that people see: {"method", "channel", "ts", "thread_ts", "key",
 "text", "broadcast", "at"}. `posts_in(path)` reads it, also while it is written.
@@ -58,28 +59,38 @@ class SlackBotDouble:
     """One workspace with channels that the bot is a member of.
 
     `messages` are what the channels hold now, `calls` (method, arguments) what came, `faults` what is to go wrong; each
-    fault is used once, by the first call that it fits.
+    fault is used once, by the first call that it fits. An answer takes `answer_seconds` after its work is done.
     """
 
-    def __init__(self, record: Path | None = None, *, channels: tuple[str, ...] = (CHANNEL,)) -> None:
+    def __init__(
+        self, record: Path | None = None, *, channels: tuple[str, ...] = (CHANNEL,), answer_seconds: float = 0
+    ) -> None:
         self.messages: list[dict[str, Any]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.faults: list[Fault] = []
         self.most_per_page = 1000
-        self._channels = channels
-        self._record = record
+        self._channels, self._record = channels, record
         self._lock = threading.Lock()
         self._last = 0.0
         self._ended = threading.Event()
+        self._served, self._connections = threading.Condition(), 0
         double = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                """Answer when all requests that came before are done with: what a killed client sent is in then."""
+                with double._served:
+                    others_done = double._served.wait_for(lambda: double._connections == 1, 60)
+                self.send_response(200 if others_done else 503)
+                self.end_headers()
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
                 as_json = self.headers.get_content_type() == "application/json"
                 arguments = json.loads(body) if as_json else dict(parse_qsl(body))
                 method = self.path.removeprefix("/api/")
                 answer = double._answer(method, arguments, self.headers.get("Authorization", ""))
+                double._ended.wait(answer_seconds)
                 if answer.silent:
                     double._ended.wait()
                 elif answer.reset:
@@ -99,6 +110,17 @@ class SlackBotDouble:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True  # a silent answer must not hold the end of the process
+
+            def process_request(self, request: Any, client_address: Any) -> None:
+                with double._served:
+                    double._connections += 1
+                super().process_request(request, client_address)
+
+            def shutdown_request(self, request: Any) -> None:
+                super().shutdown_request(request)
+                with double._served:
+                    double._connections -= 1
+                    double._served.notify_all()
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """Clients that are killed in mid-request are expected."""
@@ -271,6 +293,7 @@ def _refused(given: dict[str, Any], longest: int) -> str | None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", type=Path, required=True)
-    with SlackBotDouble(parser.parse_args().record) as double:
+    parser.add_argument("--answer-seconds", type=float, default=0)
+    with SlackBotDouble(**vars(parser.parse_args())) as double:
         print(double.url, flush=True)
         threading.Event().wait()

@@ -9,7 +9,6 @@ import json
 import socket
 import struct
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -30,19 +29,17 @@ class Answer:
 
 
 class SlackDouble:
-    """Answers the scripted `answers` in turn, then "ok"; `bodies` and `times` (seconds) tell what came when."""
+    """Answers the scripted `answers` in turn, then "ok"; `bodies` are what came."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
         self.bodies: list[dict[str, Any]] = []
-        self.times: list[float] = []
         self._ended = threading.Event()
         double = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 assert self.path.split("?")[0] == SECRET_PATH
-                double.times.append(time.monotonic())
                 double.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 answer = double.answers.pop(0) if double.answers else Answer()
                 if answer.silent:

@@ -98,7 +98,7 @@ def test_retry_after_is_read_as_http_writes_it(given: str, seconds: float | None
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for(slack: SlackDouble, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxad_pipeline.alerting.channels.slack_webhook.TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("cxad_pipeline.alerting.channels.slack_webhook.TIMEOUT_SECONDS", 1)
     slack.answers = [Answer(silent=True)]
     error = failure_of(SlackWebhookChannel(slack.url), parcel())
     assert (error.uncertain, error.permanent) == (True, False)
@@ -115,18 +115,21 @@ def test_a_slack_that_cannot_be_reached_has_certainly_nothing(slack: SlackDouble
 
 
 @pytest.mark.parametrize(
-    ("answer", "says"),
+    ("answer", "says", "permanent"),
     [
-        (Answer(404, "no_service"), "404 'no_service'; the webhook does not exist any more: create a new one"),
-        (Answer(400, "invalid_blocks"), "400 'invalid_blocks'; the message was refused"),
-        (Answer(403, "action_prohibited"), "403 'action_prohibited'; the webhook may not post"),
-        (Answer(410, "channel_is_archived"), "410 'channel_is_archived'; the channel is archived"),
+        (Answer(404, "no_service"), "404 'no_service'; the webhook does not exist any more: create a new one", False),
+        (Answer(400, "invalid_blocks"), "400 'invalid_blocks'; the message was refused", True),
+        (Answer(413, "too large"), "413 'too large'; ", True),
+        (Answer(403, "action_prohibited"), "403 'action_prohibited'; the webhook may not post", False),
+        (Answer(410, "channel_is_archived"), "410 'channel_is_archived'; the channel is archived", False),
     ],
 )
-def test_a_lasting_fault_is_permanent_and_says_what_to_do(slack: SlackDouble, answer: Answer, says: str) -> None:
+def test_a_webhook_can_be_mended_and_a_message_that_is_refused_cannot(
+    slack: SlackDouble, answer: Answer, says: str, permanent: bool
+) -> None:
     slack.answers = [answer]
     error = failure_of(SlackWebhookChannel(slack.url), parcel(message=PLAIN))
-    assert (error.permanent, error.uncertain) == (True, False)
+    assert (error.permanent, error.uncertain) == (permanent, False)
     assert says in str(error)
     assert "'a headline'" in str(error)
     assert len(slack.bodies) == 1

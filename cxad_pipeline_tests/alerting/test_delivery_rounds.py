@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
 import time
@@ -11,14 +12,18 @@ from typing import Any
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from postgres_server import PasswordPostgres
+from sqlalchemy import event
 
 from cxad_pipeline.alerting.channels.channel import DeliveryError, Parcel
-from cxad_pipeline.alerting.delivery import DeliverySummary, deliver_due, wait_before
+from cxad_pipeline.alerting.channels.console import ConsoleChannel
+from cxad_pipeline.alerting.delivery import UNSERVED, DeliverySummary, deliver_due, wait_before
 from cxad_pipeline.alerting.message import Message
+from cxad_pipeline.settings import Settings
 from cxad_pipeline.settings.operations import AlertSettings
-from cxad_pipeline.store.database import Store
-from cxad_pipeline.store.outbox import Notice, claim, queue
-from cxad_pipeline.store.outbox_status import find_deliveries, revive
+from cxad_pipeline.store.database import Store, open_store
+from cxad_pipeline.store.outbox import Notice, claim, queue, settle_sent
+from cxad_pipeline.store.outbox_status import find_deliveries, outbox_status, revive
 
 pytest_plugins = ["store_databases"]
 
@@ -77,6 +82,30 @@ def test_what_is_due_reaches_each_channel_once(store: Store) -> None:
     assert a.parcels[0].message == Message("1", "1")
     assert not a.parcels[0].uncertain
     assert send(store, a, b, now=NOW + MINUTE) == DeliverySummary(sent=1)
+
+
+def test_a_connection_lost_while_it_is_recorded_sends_nothing_twice(
+    postgres_url: str, postgres: PasswordPostgres, settings_for: Callable[..., Settings]
+) -> None:
+    """As in a failover: the server ends the connection between the sending and the commit."""
+    store = open_store(settings_for(postgres_url))
+    a = Recorder("a")
+    put(store, "1")
+    cut: list[int] = []
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def lose(_: Any, cursor: Any, statement: str, *__: Any) -> None:
+        if a.parcels and not cut and statement.startswith("UPDATE"):
+            cut.append(cursor.connection.get_backend_pid())
+            with contextlib.closing(postgres.connect()) as other:
+                other.cursor().execute("SELECT pg_terminate_backend(%s, 10000)", cut)
+
+    assert send(store, a) == DeliverySummary(sent=1)
+    assert states(store) == {"1 a": "sent"}
+    assert len(cut) == 1
+    assert send(store, a, now=NOW + 60 * MINUTE) == DeliverySummary()
+    assert a.keys == ["1"]
+    store.close()
 
 
 def test_messages_of_a_topic_keep_their_order_and_know_the_first(store: Store) -> None:
@@ -213,11 +242,93 @@ def test_a_message_is_sent_outside_of_any_transaction(store: Store) -> None:
     assert send(store, a).sent == 2
 
 
-def test_what_is_for_other_channels_stays(store: Store) -> None:
+def test_what_is_for_other_channels_stays_for_a_day(store: Store) -> None:
     put(store, "1", channels=("a", "gone"))
-    assert send(store, Recorder("a")).sent == 1
+    assert send(store, Recorder("a"), now=NOW + UNSERVED - MINUTE) == DeliverySummary(sent=1)
     assert states(store) == {"1 a": "sent", "1 gone": "pending"}
     assert send(store) == DeliverySummary()
+
+
+def test_what_nobody_has_tried_to_send_for_a_day_is_a_dead_letter_until_its_channel_is_configured_again(
+    store: Store,
+) -> None:
+    a, gone, later = Recorder("a"), Recorder("gone"), NOW + UNSERVED
+    put(store, "1", "2", channels=("a", "gone"))
+    put(store, "not due for long", channels=("gone",), due=NOW + MINUTE)
+    put(store, "in order:1", "in order:2", channels=("gone",), topic="in order", due=NOW - MINUTE)
+    done = send(store, a, now=later)
+    assert (done.sent, done.failed, done.dead, set(done.errors)) == (2, 0, 3, {"gone"})
+    with store.reading() as connection:
+        dead, _ = find_deliveries(connection, state="dead", limit=100)
+    assert sorted(delivery["key"] for delivery in dead) == ["1", "2", "in order:1"]
+    assert {delivery["channel"] for delivery in dead} == {"gone"}
+    assert all("no longer configured" in str(delivery["error"]) for delivery in dead)
+    assert send(store, a, now=later).dead == 1, "what waited for an earlier one of its topic"
+
+    with store.writing() as connection:
+        assert revive(connection, None) == 4
+    assert send(store, a, gone, now=later) == DeliverySummary(sent=5)
+    assert sorted(gone.keys) == ["1", "2", "in order:1", "in order:2", "not due for long"]
+
+
+def test_who_has_no_channel_but_the_console_gives_nothing_up(store: Store) -> None:
+    put(store, "1", channels=("gone",))
+    assert send(store, ConsoleChannel(), now=NOW + 30 * UNSERVED) == DeliverySummary()  # type: ignore[arg-type]
+    assert send(store, now=NOW + 30 * UNSERVED) == DeliverySummary()
+    assert states(store) == {"1 gone": "pending"}
+    assert send(store, ConsoleChannel(), Recorder("a"), now=NOW + UNSERVED).dead == 1  # type: ignore[arg-type]
+
+
+def test_who_has_not_a_channel_takes_nothing_from_those_who_have_it_and_find_it_down(store: Store) -> None:
+    """One process knows the channel, which is down for two days; the other delivers beside it and does not know it."""
+    down, other, now = Recorder("slack", lambda _: DeliveryError("no connection")), Recorder("mail"), NOW
+    put(store, "1:1", "1:2", channels=("slack",), topic="1")
+    put(store, *map(str, range(2, 6)), channels=("slack",))
+    while now < NOW + 2 * UNSERVED:
+        send(store, down, now=now, attempts=100)
+        assert send(store, other, now=now).dead == 0
+        now += 30 * MINUTE
+    down.fails = lambda _: None
+    for _ in range(3):
+        now += 60 * MINUTE + 30 * MINUTE
+        send(store, down, now=now, attempts=100)
+    assert sorted(down.keys) == ["1:1", "1:2", "2", "3", "4", "5"]
+
+
+def test_what_somebody_is_sending_is_left_to_them_and_an_attempt_without_an_end_is_remembered(store: Store) -> None:
+    later, lease = NOW + UNSERVED, dt.timedelta(minutes=5)
+    put(store, "1", channels=("gone",))
+    with store.writing() as connection:
+        (claimed,) = claim(connection, ["gone"], now=later, lease=lease, limit=1)
+    assert send(store, Recorder("a"), now=later).dead == 0
+    assert send(store, Recorder("a"), now=later + lease).dead == 1
+    with store.writing() as connection:
+        assert not settle_sent(connection, claimed, {}, later + lease)
+        assert revive(connection, None) == 1
+    gone = Recorder("gone")
+    assert send(store, gone, now=later + lease).sent == 1
+    assert gone.parcels[0].uncertain
+
+
+def test_a_secret_that_is_mended_within_hours_costs_no_message(store: Store) -> None:
+    """By the settings as they come: ten attempts."""
+    revoked, now = [True], NOW
+    a = Recorder("a", lambda _: DeliveryError("answer 200 'token_revoked'; set SLACK_BOT_TOKEN") if revoked else None)
+    put(store, *map(str, range(5)))
+    while now < NOW + dt.timedelta(hours=3):
+        assert send(store, a, now=now).dead == 0
+        now += MINUTE / 2
+    with store.reading() as connection:
+        status = outbox_status(connection, now)
+        failing, _ = find_deliveries(connection, state="failing", limit=100)
+    assert (status.pending, status.failing, status.dead, status.by_channel["a"].failing) == (5, 5, 0, 5)
+    assert {delivery["error"] for delivery in failing} == {"answer 200 'token_revoked'; set SLACK_BOT_TOKEN"}
+    revoked.clear()
+    send(store, a, now=now + dt.timedelta(hours=2))
+    assert sorted(a.keys) == list(map(str, range(5)))
+    with store.reading() as connection:
+        assert outbox_status(connection, now).failing == 0
+        assert find_deliveries(connection, state="failing", limit=100) == ([], None)
 
 
 def test_a_round_ends_after_its_budget_and_its_limit_and_leaves_no_claim(store: Store) -> None:

@@ -128,13 +128,13 @@ def test_news_whose_answer_was_lost_are_not_posted_again(
 
 
 def test_a_slow_slack_is_not_waited_for_and_asked_later(slack: SlackBotDouble, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxad_pipeline.alerting.channels.slack.TIMEOUT_SECONDS", 0.3)
-    channel = SlackChannel(TOKEN, CHANNEL, slack.url)
     slack.faults = [Fault(POST, silent=True)]
-    error = failure_of(channel, parcel())
+    with monkeypatch.context() as impatient:
+        impatient.setattr("cxad_pipeline.alerting.channels.slack.TIMEOUT_SECONDS", 1)
+        error = failure_of(SlackChannel(TOKEN, CHANNEL, slack.url), parcel())
     assert error.uncertain
     assert "TimeoutError" in str(error)
-    channel.deliver(parcel(uncertain=True))  # it had not arrived
+    SlackChannel(TOKEN, CHANNEL, slack.url).deliver(parcel(uncertain=True))  # it had not arrived
     assert len(slack.messages) == 1
     assert slack.methods() == [POST, HISTORY, POST]
 

@@ -31,24 +31,26 @@ def channel(slack: SlackBotDouble) -> SlackChannel:
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "says", "permanent"),
     [
-        ("invalid_auth", "set SLACK_BOT_TOKEN"),
-        ("token_revoked", "set SLACK_BOT_TOKEN"),
-        ("account_inactive", "set SLACK_BOT_TOKEN"),
-        ("channel_not_found", "check alerts.slack.channel"),
-        ("not_in_channel", "invite the bot to the channel"),
-        ("is_archived", "unarchive it"),
-        ("restricted_action", "ask its administrator"),
-        ("invalid_blocks", "please report it"),
+        ("invalid_auth", "set SLACK_BOT_TOKEN", False),
+        ("token_revoked", "set SLACK_BOT_TOKEN", False),
+        ("token_expired", "set SLACK_BOT_TOKEN", False),
+        ("account_inactive", "set SLACK_BOT_TOKEN", False),
+        ("channel_not_found", "check alerts.slack.channel", False),
+        ("not_in_channel", "invite the bot to the channel", False),
+        ("is_archived", "unarchive it", False),
+        ("restricted_action", "ask its administrator", False),
+        ("invalid_blocks", "please report it", True),
+        ("msg_too_long", "please report it", True),
     ],
 )
-def test_what_no_later_attempt_can_mend_is_permanent_and_says_what_to_do(
-    slack: SlackBotDouble, channel: SlackChannel, code: str, says: str
+def test_what_people_can_mend_is_tried_again_and_a_message_that_is_at_fault_is_not(
+    slack: SlackBotDouble, channel: SlackChannel, code: str, says: str, permanent: bool
 ) -> None:
     slack.faults = [refusal(POST, code)]
     error = failure_of(channel, parcel())
-    assert (error.permanent, error.uncertain) == (True, False)
+    assert (error.permanent, error.uncertain) == (permanent, False)
     assert f"{code!r}; " in str(error)
     assert says in str(error)
     assert "'Hold time is high in billing'" in str(error)
@@ -57,7 +59,7 @@ def test_what_no_later_attempt_can_mend_is_permanent_and_says_what_to_do(
 def test_a_missing_scope_is_named(slack: SlackBotDouble, channel: SlackChannel) -> None:
     slack.faults = [refusal(POST, "missing_scope", needed="chat:write", provided="files:read")]
     error = failure_of(channel, parcel())
-    assert error.permanent
+    assert not error.permanent
     assert "give the app the scope chat:write and install it again" in str(error)
 
 

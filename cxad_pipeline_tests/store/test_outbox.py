@@ -252,12 +252,13 @@ def test_a_channel_that_is_not_configured_waits_and_shows(store: Store) -> None:
         assert status == OutboxStatus(
             pending=3,
             due=0,
+            failing=0,
             dead=1,
             oldest_due_at=None,
             by_channel={
-                "gone": ChannelStatus(2, 1, 0, moment(0), configured=False),
-                "slack": ChannelStatus(1, 0, 1, None, configured=True),
-                "email": ChannelStatus(0, 0, 0, None, configured=True),
+                "gone": ChannelStatus(2, 1, 0, 0, moment(0), configured=False),
+                "slack": ChannelStatus(1, 0, 0, 1, None, configured=True),
+                "email": ChannelStatus(0, 0, 0, 0, None, configured=True),
             },
         )
         later = outbox_status(connection, moment(6))
@@ -266,7 +267,7 @@ def test_a_channel_that_is_not_configured_waits_and_shows(store: Store) -> None:
 
 def test_an_empty_outbox_has_nothing(store: Store) -> None:
     with store.reading() as connection:
-        assert outbox_status(connection, moment()) == OutboxStatus(0, 0, 0, None, {})
+        assert outbox_status(connection, moment()) == OutboxStatus(0, 0, 0, 0, None, {})
         assert find_deliveries(connection, limit=5) == ([], None)
         assert last_key(connection, "digest") is None
 

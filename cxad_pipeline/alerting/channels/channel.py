@@ -38,7 +38,9 @@ class DeliveryError(Exception):
     retry_after
         Seconds for which the channel asked to be left alone, at most a day; None where it did not say.
     permanent
-        No later attempt can work as things stand: a revoked token, an unknown channel, a refused address.
+        The message or its address will never be taken. What is wrong with the channel (a revoked token, a password
+        that was changed, a bot that was not invited) is not permanent: people mend it within hours, and until then an
+        attempt now and then costs less than the page that would be lost.
     uncertain
         The message may have arrived all the same: the answer to a request that had been sent was lost.
     """

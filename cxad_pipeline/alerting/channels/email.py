@@ -169,9 +169,10 @@ class EmailChannel:
             permanent = all(code >= 500 for code, _ in error.recipients.values())
             fault = f"all recipients were refused ({replies}); " + ("correct alerts.email.to" if permanent else _LATER)
         elif isinstance(error, smtplib.SMTPResponseException):
-            # A server that turns away connections may do so for a while only.
-            permanent = error.smtp_code >= 500 and not isinstance(error, smtplib.SMTPConnectError)
-            advice = _advice(error) if permanent else _LATER
+            # What it says of connection, login and sender can be mended: at the server or in the settings.
+            permanent = error.smtp_code >= 500 and isinstance(error, smtplib.SMTPDataError)
+            lasting = error.smtp_code >= 500 and not isinstance(error, smtplib.SMTPConnectError)
+            advice = _advice(error) if lasting else _LATER
             fault = f"it answered {self._answer(error.smtp_code, error.smtp_error)}; {advice}"
         elif isinstance(error, smtplib.SMTPNotSupportedError):
             fault = f"{self._shown(str(error))}; check alerts.email.security, alerts.email.user and the server"

@@ -1,7 +1,7 @@
-"""Slack's error codes: whether a later attempt can work, and what to do.
+"""Slack's error codes: whether the message is at fault, and what to do.
 
 Belongs here: the codes that the Web API documents for the methods that `slack` calls. Does not belong here: requests.
-Codes that are not listed here may pass by themselves and are tried again.
+Codes that are not listed here may pass by themselves.
 """
 
 from __future__ import annotations
@@ -36,7 +36,20 @@ _ARCHIVED = "the channel is archived: unarchive it, or name another one by alert
 _RESTRICTED = "the workspace does not let the bot post there: ask its administrator"
 _REFUSED = "Slack does not take this message as it is; please report it with this answer"
 
-_PERMANENT = {
+_OF_MESSAGE = frozenset(
+    {
+        "invalid_blocks",
+        "invalid_blocks_format",
+        "msg_too_long",
+        "msg_blocks_too_long",
+        "no_text",
+        "invalid_arguments",
+        "invalid_metadata_format",
+        "invalid_metadata_schema",
+        "metadata_too_large",
+    }
+)
+_ADVICE = {
     **dict.fromkeys(
         (
             "invalid_auth",
@@ -67,20 +80,7 @@ _PERMANENT = {
         ),
         _RESTRICTED,
     ),
-    **dict.fromkeys(
-        (
-            "invalid_blocks",
-            "invalid_blocks_format",
-            "msg_too_long",
-            "msg_blocks_too_long",
-            "no_text",
-            "invalid_arguments",
-            "invalid_metadata_format",
-            "invalid_metadata_schema",
-            "metadata_too_large",
-        ),
-        _REFUSED,
-    ),
+    **dict.fromkeys(_OF_MESSAGE, _REFUSED),
 }
 
 
@@ -90,9 +90,9 @@ def advice_for(code: str, needed: str = "") -> str:
         return f"give the app the scope {needed or 'chat:write'} and install it again"
     if code in RATE_LIMITS:
         return "Slack limits the rate: it is tried again when Slack allows it"
-    return _PERMANENT.get(code, "it is tried again later")
+    return _ADVICE.get(code, "it is tried again later")
 
 
 def is_permanent(code: str) -> bool:
-    """Whether no later attempt can work before somebody changes something."""
-    return code == "missing_scope" or code in _PERMANENT
+    """Whether Slack will never take this message; what is wrong with token, channel or workspace can be mended."""
+    return code in _OF_MESSAGE

@@ -33,6 +33,8 @@ _ADVICE = {
     410: "the channel is archived: create a webhook for another channel and set SLACK_WEBHOOK_URL",
     429: "Slack limits the rate: it is tried again when Slack allows it",
 }
+_OF_MESSAGE = (400, 413)
+"""Slack will never take this message. The others say what is wrong with the webhook, which can be mended."""
 _ADVICE_SERVER = "Slack is at fault: it is tried again later"
 _ADVICE_CONNECTION = "check the network, the proxy and SLACK_WEBHOOK_URL; it is tried again later"
 _ADVICE_NOT_SLACK = 'this is not Slack\'s "ok": check SLACK_WEBHOOK_URL and the proxy'
@@ -104,7 +106,7 @@ class SlackWebhookChannel:
             failure = DeliveryError(
                 f"Slack did not take the message {message.headline!r}: answer {status} {answer!r}; {_advice(status)}",
                 retry_after=retry_after(dict(response.headers)),
-                permanent=400 <= status < 500 and status not in (408, 429),
+                permanent=status in _OF_MESSAGE,
                 uncertain=status >= 500,
             )
         # Raised outside the except block: a chained exception would carry the address in its text or its frames.
