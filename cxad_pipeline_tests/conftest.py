@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from process_state import (
+    caches_emptied_afterwards,
+    environment_as_before,
+    logging_as_before,
+    mlflow_unset_afterwards,
+)
 from s3_server import S3Server
 
 # A slow machine is no fault of the code; pytest's own timeout ends what hangs.
@@ -23,6 +29,18 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name in _NAMES or name.startswith(_PREFIXES):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _process_as_before(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a module sets for the whole process ends with it: which modules share a process differs from run to run."""
+    with (
+        environment_as_before(),
+        logging_as_before(),
+        mlflow_unset_afterwards(),
+        caches_emptied_afterwards(request.module),
+    ):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -48,4 +48,4 @@ class PasswordPostgres:
 
     def _control(self, *arguments: str) -> None:
         given = ("-w", "-D", str(self._server.pgdata), *arguments)
-        pgexec("pg_ctl", given, bin_path=self._server.bin_path, user=self._server.system_user, timeout=60)
+        pgexec("pg_ctl", given, bin_path=self._server.bin_path, user=self._server.system_user, timeout=120)

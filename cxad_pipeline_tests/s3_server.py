@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,9 +13,10 @@ from types import TracebackType
 from typing import Self
 
 from pyarrow import fs
+from unused_ports import unused_ports
 
 _KEY, _SECRET, _BUCKET = "testkey", "testsecret", "tests"
-_READY_SECONDS = 60
+_READY_SECONDS = 180
 
 
 class S3Server:
@@ -59,7 +59,7 @@ class S3Server:
         }
         config = self._folder / "s3.json"
         config.write_text(json.dumps({"identities": [identity]}))
-        ports = iter(_free_ports(10))
+        ports = iter(unused_ports(10))
         self._port = next(ports)
         command = [
             shutil.which("weed", path=Path(sys.executable).parent) or "weed",
@@ -122,14 +122,3 @@ class S3Server:
         if self._process is not None:
             self._process.kill()  # asked to end, it takes 20 s; nothing that it holds is needed
             self._process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()

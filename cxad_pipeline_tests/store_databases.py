@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from postgres_server import PasswordPostgres
-from s3_server import _free_ports
+from unused_ports import unused_port
 
 from cxad_pipeline.settings import Settings, load_settings
 from cxad_pipeline.store.database import Store, open_store
@@ -24,7 +24,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PasswordPostgres]:
     """A running PostgreSQL."""
-    with PasswordPostgres(_free_ports(1)[0], USER, PASSWORD) as server:
+    with PasswordPostgres(unused_port(), USER, PASSWORD) as server:
         yield server
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from command_world import REPOSITORY, CommandWorld
+from unused_ports import unused_port
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 # Continuous integration makes the first two (test_makefile), test_interfaces runs what the third does.
@@ -33,7 +33,7 @@ def _commands(page: str = README) -> list[str]:
     return [line for line in lines if line not in MADE_ELSEWHERE]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_every_command_runs(tmp_path: Path) -> None:
     world = CommandWorld(tmp_path)
     incidents = _commands((REPOSITORY / "docs" / "incidents.md").read_text(encoding="utf-8"))
@@ -74,9 +74,7 @@ def _incident(world: CommandWorld) -> str:
 @contextmanager
 def _serving(world: CommandWorld) -> Iterator[str]:
     """What `make serve` starts, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(unused_port())
     process = world.start("serve", API_PORT=port)
     try:
         deadline = time.monotonic() + 60

@@ -13,6 +13,7 @@ import sys
 import time
 
 import pyarrow.parquet as pq
+import pytest
 from command_world import FAILED, USAGE, CommandWorld, one_line, summary
 
 SAMPLE = "data/input/inference/mock_inference.csv"
@@ -83,6 +84,7 @@ def test_direct_scores_are_the_scores_of_the_pipeline(trained: CommandWorld) -> 
     assert len(by_file) == 2976
 
 
+@pytest.mark.timeout(900)
 def test_a_terminal_shows_a_bar_and_wraps_no_path(trained: CommandWorld) -> None:
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
@@ -94,7 +96,7 @@ def test_a_terminal_shows_a_bar_and_wraps_no_path(trained: CommandWorld) -> None
         stdin=terminal,
     )
     os.close(terminal)
-    shown, deadline = b"", time.monotonic() + 100
+    shown, deadline = b"", time.monotonic() + 250
     while time.monotonic() < deadline:
         ready, _, _ = select.select([controller], [], [], 1)
         if ready:
@@ -106,7 +108,7 @@ def test_a_terminal_shows_a_bar_and_wraps_no_path(trained: CommandWorld) -> None
                 break
             shown += block
     os.close(controller)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     text = shown.decode()
     assert "scoring mock_inference.csv" in text
     assert "\x1b[" in text

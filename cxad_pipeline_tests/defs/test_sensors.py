@@ -116,7 +116,8 @@ def test_a_tick_that_is_evaluated_twice_asks_for_the_same_runs(definitions, inst
 
 
 def test_rows_of_a_window_that_has_not_ended_are_left_to_the_schedule(definitions, instance, settings, champion):
-    file_with(settings, "a.csv", f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}")
+    # A minute ahead: should a window end between these lines, the next one has not, and the minute is in that one.
+    file_with(settings, "a.csv", f"{dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}")
     assert tick(definitions, "landing_sensor", instance, None)[0] == []
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from compose_project import copies, dockerfile, env_file, image_environment, services
 
 _SCRIPTS = Path(sys.executable).parent
-_READY_SECONDS = 90
+_READY_SECONDS = 180
 
 
 class LocalStack:
@@ -63,7 +63,7 @@ class LocalStack:
     def run(self, service: str, command: list[str], **extra: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's environment until it ends; its output is kept among the logs, too."""
         result = subprocess.run(
-            command, cwd=self.app, env=self.environment(service) | extra, text=True, timeout=180, check=False,
+            command, cwd=self.app, env=self.environment(service) | extra, text=True, timeout=300, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         with (self.logs / f"{service}-commands.log").open("a") as log:

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from local_stack import LocalStack
 from postgres_server import PasswordPostgres
-from s3_server import S3Server, _free_ports
+from s3_server import S3Server
+from unused_ports import unused_port, unused_ports
 
 from cxad_pipeline.definitions import build_definitions
 from cxad_pipeline.interactions.schema import InteractionSchema
@@ -27,8 +28,10 @@ from cxad_pipeline.serving.security import new_key
 from cxad_pipeline.settings import Settings
 
 _BUCKET = "cxad-test"
-_RUN_SECONDS = 120
+_RUN_SECONDS = 240
 _SMALL_FORESTS = {f"CXAD_MODELS__{name}__PARAMS__N_ESTIMATORS": "20" for name in ("IFOREST", "RCF")}
+
+pytestmark = pytest.mark.timeout(900)  # the first of them waits until all services are up
 
 
 class Production:
@@ -50,7 +53,7 @@ class Production:
             "ENABLE_SCHEDULER": "false",
         }
         self.endpoint = s3.environment["AWS_ENDPOINT_URL"]
-        ports = _free_ports(5)
+        ports = unused_ports(5)
         names = ["postgres:5432", "mlflow:5000", "dagster-code:4000", "dagster-webserver:3000", "api:8000"]
         addresses = {name: ("127.0.0.1", port) for name, port in zip(names, ports, strict=True)}
         addresses["minio:9000"] = ("127.0.0.1", int(self.endpoint.rpartition(":")[2]))
@@ -246,7 +249,7 @@ def test_the_health_checks_of_the_compose_file_pass(production: Production) -> N
 def test_no_secret_is_in_a_log_an_event_a_run_or_a_stored_file(production: Production) -> None:
     shown = production.cxad("config")
     assert "tracking_uri: http://" in shown.stdout
-    closed = f"http://reader:{production.tracking_password}@127.0.0.1:{_free_ports(1)[0]}"
+    closed = f"http://reader:{production.tracking_password}@127.0.0.1:{unused_port()}"
     failed = production.stack.run(
         "dagster-code",
         ["dagster", "asset", "materialize", "--select=features", "--module-name=cxad_pipeline.definitions"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from process_state import environment_as_before
 
 from cxad_pipeline.detection import Detector, DetectorConfig, EnsembleConfig, ModelConfig
 from cxad_pipeline.interactions.simulation import SimulationConfig, simulate_table
@@ -36,11 +36,8 @@ CONFIG = DetectorConfig(
 @pytest.fixture(autouse=True)
 def _environment_as_before() -> Iterator[None]:
     """MLflow writes what it is told into the environment; nothing of it reaches another test."""
-    before = dict(os.environ)
-    yield
-    for name in set(os.environ) - set(before):
-        del os.environ[name]
-    os.environ.update(before)
+    with environment_as_before():
+        yield
 
 
 @pytest.fixture(scope="session")

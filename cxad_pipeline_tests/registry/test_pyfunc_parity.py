@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -23,6 +22,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from registry_examples import artifact_folder
+from unused_ports import unused_port
 
 from cxad_pipeline.detection import Detector
 from cxad_pipeline.detection.output import output_columns, score_table
@@ -190,9 +190,7 @@ def test_the_signature_names_every_column_and_parameter(registered: dict[str, st
 @pytest.fixture(scope="module")
 def served(registered: dict[str, str]) -> Iterator[str]:
     """Address of `mlflow models serve` over the averaging detector."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = unused_port()
     command = ["-m", "mlflow", "models", "serve", "-m", registered["average"], "--env-manager", "local"]
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow looks for uvicorn on the path
     process = subprocess.Popen(

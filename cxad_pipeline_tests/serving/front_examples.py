@@ -218,7 +218,7 @@ class Server:
 
     def connect(self, host: str = "127.0.0.1") -> http.client.HTTPConnection:
         assert self.port is not None
-        return http.client.HTTPConnection(host, self.port, timeout=20)
+        return http.client.HTTPConnection(host, self.port, timeout=60)
 
     def get(self, path: str, host: str = "127.0.0.1", headers: dict[str, str] | None = None) -> Answer:
         with contextlib.closing(self.connect(host)) as connection:
@@ -231,7 +231,7 @@ def read(connection: http.client.HTTPConnection) -> Answer:
     return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
 
-def until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until a condition holds, and give what it gave."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

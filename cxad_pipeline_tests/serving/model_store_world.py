@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
-import socket
 import sqlite3
 import tempfile
 import time
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from process_state import environment_as_before
 from serving_examples import fitted_detector, simulated
 
 from cxad_pipeline.detection import Detector
@@ -111,13 +110,8 @@ class RegistryWorld:
 @contextmanager
 def world_in(folder: Path) -> Iterator[RegistryWorld]:
     """An MLflow in a folder; what MLflow writes into the environment goes when the block ends."""
-    before = dict(os.environ)
-    try:
+    with environment_as_before():
         yield RegistryWorld(folder, Path(_migrated().name) / "mlflow.db")
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
 
 
 @functools.cache
@@ -159,12 +153,6 @@ DAMAGES = ("truncated arrays", "no arrays", "version 1", "no JSON", "another pro
 def served_files(port: int) -> str:
     """Address of a model's files that an MLflow server on a port of this machine would hand out."""
     return f"http://127.0.0.1:{port}/api/2.0/mlflow-artifacts/artifacts/1/models/m"
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx2
 from serving_examples import fitted_detector
+from unused_ports import unused_port
 
 from cxad_pipeline.detection import Detector
 from cxad_pipeline.interactions.deployment_schema import schema_of
@@ -128,12 +128,6 @@ class RunningService:
         finally:
             with contextlib.suppress(ProcessLookupError):  # nothing is left of it
                 os.killpg(self.process.pid, signal.SIGKILL)
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(holds: Callable[[], Any], patience: float = PATIENCE) -> Any:

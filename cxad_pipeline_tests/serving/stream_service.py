@@ -1,8 +1,8 @@
 """The live stream's route in real worker processes, for tests: an app with it and one to publish, and its server."""
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +20,8 @@ from cxad_pipeline.serving.stream import LiveStream
 from cxad_pipeline.settings.serving import ServingSettings
 
 _SETTINGS = "STREAM_SERVICE_SETTINGS"
+_LISTENS = re.compile(rb"running on http://127\.0\.0\.1:(\d+) ")
+"""What uvicorn says when it has a port, which the system chose."""
 
 
 def create_app() -> FastAPI:
@@ -58,14 +60,19 @@ def create_app() -> FastAPI:
 class StreamService:
     """A running service."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-        self.process, self.port, self.log = process, port, log
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.process, self.log = process, log
+        self.port = 0
+        """Not 0 as soon as it listens."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def client(self) -> httpx2.Client:
         # A connection for each request, so that every worker gets some; no certificates, which take time to load.
         limits = httpx2.Limits(max_keepalive_connections=0)
-        return httpx2.Client(base_url=self.url, timeout=30, trust_env=False, verify=False, limits=limits)
+        return httpx2.Client(base_url=self.url, timeout=60, trust_env=False, verify=False, limits=limits)
 
     def publish(self, events: list[dict[str, Any]]) -> str:
         with self.client() as client:
@@ -75,29 +82,26 @@ class StreamService:
         with self.client() as client:
             return dict(client.get("/state").raise_for_status().json())
 
-    def terminate(self) -> float:
-        """Ask it to end; how many seconds it took."""
-        started = time.monotonic()
+    def terminate(self) -> None:
+        """Ask it to end, and wait for it; a minute is enough on any machine."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=60)
-        return time.monotonic() - started
 
 
 @contextmanager
 def running(folder: Path, *, workers: int = 1, grace: int = 20, **stream: Any) -> Iterator[StreamService]:
     """The service on a free port of this machine, ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     settings = orjson.dumps({"state": str(folder / "state"), "stream": stream}).decode()
     environment = os.environ | {_SETTINGS: settings, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-m", "uvicorn", "--factory", "stream_service:create_app", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", str(workers), "--timeout-graceful-shutdown", str(grace)]
+    command += ["--port", "0", "--workers", str(workers), "--timeout-graceful-shutdown", str(grace)]
     log = folder / "service.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        service = StreamService(process, port, log)
+        service = StreamService(process, log)
         try:
+            wait_until(lambda: _LISTENS.search(log.read_bytes()), service)
+            service.port = int(_LISTENS.findall(log.read_bytes())[0])
             wait_until(lambda: _answers(service, workers), service)
             yield service
         finally:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_store_world import DAMAGES, RegistryWorld, damage, other_detector, served_files, unused_port, world_in
+from model_store_world import DAMAGES, RegistryWorld, damage, other_detector, served_files, world_in
 from serving_examples import interactions
+from unused_ports import unused_port
 
 from cxad_pipeline.interactions.schema import InteractionSchema
 from cxad_pipeline.registry.tracking import mlflow_client
@@ -160,7 +161,8 @@ def test_a_copy_from_another_registry_is_replaced_by_the_champion_of_this_one(
     with pytest.raises(ForeignCopyError):
         copy_in(world)
     # Others may have set loggers to tell of more than warnings.
-    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    own = [record for record in caplog.records if record.name == "cxad_pipeline.serving.follower"]
+    (warning,) = [record for record in own if record.levelname == "WARNING"]
     assert "holds a copy of" in warning.__dict__["reason"]
 
 

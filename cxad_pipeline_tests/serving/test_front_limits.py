@@ -101,7 +101,7 @@ def test_chunks_over_a_real_connection_are_counted(tmp_path: Path) -> None:
 def test_a_body_that_does_not_arrive_is_cut_off_and_frees_its_place(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         settings = ServingSettings(max_concurrent=1)
-        server = stack.enter_context(real_server(tmp_path, settings, "--port", "0", body_seconds=3.0))
+        server = stack.enter_context(real_server(tmp_path, settings, "--port", "0", body_seconds=6.0))
         slow, quick = (stack.enter_context(contextlib.closing(server.connect())) for _ in range(2))
         slow.putrequest("POST", "/score")
         slow.putheader("Content-Length", "10")
@@ -161,10 +161,10 @@ def test_an_endless_stream_takes_no_place() -> None:
             await app(scope, receive, send_on)
 
         stream = asyncio.create_task(ask(watched, "/api/stream", receive=receive))
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         assert (await ask(app, "/score", "POST")).status == 200
         leave.set()
-        assert (await asyncio.wait_for(stream, 10)).status == 200
+        assert (await asyncio.wait_for(stream, 60)).status == 200
 
     asyncio.run(main())
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from anomaly_records import anomaly
-from draining import left_by_a_dead_writer, run_python, segments_of, stored, stored_ids
+from draining import left_by_a_dead_writer, run_python, segments_of, stored, stored_ids, until
 
 from cxad_pipeline.serving.drain import Drain
 from cxad_pipeline.serving.segments import segment_sizes, spool_folder
@@ -46,11 +46,12 @@ asyncio.run(serve(*sys.argv[1:]))
 
 DRAIN = """
 import sys, threading
-from cxad_pipeline.serving.drain import Drain
+from cxad_pipeline.serving import drain
 from cxad_pipeline.settings import load_settings
+drain._BATCH_SEGMENTS = 12
 settings = load_settings(sys.argv[1], store={"url": sys.argv[2]}, serving={"state": sys.argv[3]})
 print("ready", flush=True)
-Drain(settings).run(threading.Event(), lambda report: None)
+drain.Drain(settings).run(threading.Event(), lambda report: None)
 """
 
 
@@ -65,13 +66,17 @@ def test_what_was_answered_before_a_kill_reaches_the_store_once(settings_on_sqli
     answered: list[str] = []
     drain = Drain(settings)
     for kill in range(16):
+        before = len(segments_of(settings))
         worker = run_python(WORKER, settings.serving.state, f"W{kill}", size)
         assert worker.stdout is not None
-        first = worker.stdout.readline()
-        assert first
-        time.sleep(moments.uniform(0, 0.08 if kill % 8 else 1.5))  # the moment of death is what varies
+        answers = [worker.stdout.readline()]
+        while kill % 8 == 0 and len(segments_of(settings)) < before + 2:
+            answers.append(worker.stdout.readline())  # some live until they have begun another segment
+        # How long they live is drawn in answers, which a slow machine gives as well.
+        answers += [worker.stdout.readline() for _ in range(moments.randint(0, 100))]
+        assert answers[-1], "it ended by itself"
         worker.send_signal(signal.SIGKILL)
-        answers = [first, *worker.stdout.readlines()]
+        answers += worker.stdout.readlines()
         worker.wait()
         answered += [line.rstrip("\n") for line in answers if line.endswith("\n")]
         if kill % 3 == 0:
@@ -109,6 +114,15 @@ def test_a_segment_of_a_living_process_is_left_alone(settings_on_sqlite: Setting
     }
 
 
+def _wait_into_a_batch(settings: Settings, waiting: int, moments: random.Random) -> None:
+    """Until a drawn number of the waiting segments is gone, and then a drawn part of the time that a batch takes."""
+    gone, part = moments.randint(1, 80), moments.uniform(0, 1)
+    until(lambda: len(segments_of(settings)) < waiting)
+    begun = time.monotonic()
+    until(lambda: len(segments_of(settings)) <= waiting - gone)
+    time.sleep(part * (time.monotonic() - begun) / max(1, gone // 12))  # the moment of death is what varies
+
+
 def test_a_drain_killed_at_any_moment_loses_and_doubles_nothing(settings: Settings, tmp_path: Path) -> None:
     open_store(settings).close()
     names: list[str] = []
@@ -119,10 +133,12 @@ def test_a_drain_killed_at_any_moment_loses_and_doubles_nothing(settings: Settin
         for number, batch in enumerate(batches):
             left_by_a_dead_writer(settings, f"{kill:04d}-{number:04d}", [anomaly(name) for name in batch])
         names += [name for batch in batches for name in batch]
+        waiting = len(segments_of(settings))
         process = subprocess.Popen([sys.executable, "-c", DRAIN, *arguments], stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        time.sleep(kill * moments.uniform(0, 0.12))  # the moment of death is what varies; the first comes at once
+        if kill:  # the first at once
+            _wait_into_a_batch(settings, waiting, moments)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         interrupted += bool(segments_of(settings))

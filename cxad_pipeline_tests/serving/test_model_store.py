@@ -309,7 +309,7 @@ def test_the_event_loop_goes_on_while_a_model_is_loaded(settings: Settings, monk
 
     def slowly(*arguments: Any) -> Detector:
         begun.set()
-        went_on.append(turned.wait(10))
+        went_on.append(turned.wait(60))
         return load_copy(*arguments)
 
     monkeypatch.setattr("cxad_pipeline.serving.model_store.load_copy", slowly)

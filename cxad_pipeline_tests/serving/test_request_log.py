@@ -16,31 +16,21 @@ import pytest
 from front_examples import SECRET, ask, bearer, read, real_server, settings_with_keys, small_app
 from hypothesis import given
 from hypothesis import strategies as st
+from process_state import logging_as_before
 
 from cxad_pipeline.serving.request_log import JsonLines, LogFields, configure_logging
 from cxad_pipeline.settings.serving import ServingSettings
-
-LOGGERS = ("", "cxad_pipeline", "uvicorn", "uvicorn.error", "uvicorn.asgi", "uvicorn.access")
 
 
 @contextlib.contextmanager
 def captured(level: str = "info") -> Iterator[io.StringIO]:
     """The log of this process, as configured for a service, until it is put back."""
-    before = [
-        (logger, logger.level, logger.handlers[:], logger.propagate) for logger in map(logging.getLogger, LOGGERS)
-    ]
     stream = io.StringIO()
-    configure_logging(level, stream)
-    # pytest's own would put texts into its reports that its workers can't send.
-    logging.getLogger().handlers[:] = [own for own in logging.getLogger().handlers if own.get_name() == "cxad"]
-    try:
+    with logging_as_before():
+        configure_logging(level, stream)
+        # pytest's own would put texts into its reports that its workers can't send.
+        logging.getLogger().handlers[:] = [own for own in logging.getLogger().handlers if own.get_name() == "cxad"]
         yield stream
-    finally:
-        logging.captureWarnings(False)
-        for logger, former_level, handlers, propagate in before:
-            logger.setLevel(former_level)
-            logger.handlers[:] = handlers
-            logger.propagate = propagate
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

@@ -21,8 +21,9 @@ import httpx2
 import orjson
 import pytest
 from model_store_world import RegistryWorld, world_in
-from service_world import PATIENCE, RunningService, ServiceWorld, until, unused_port
+from service_world import PATIENCE, RunningService, ServiceWorld, until
 from serving_examples import fitted_detector, interactions, json_body
+from unused_ports import unused_port
 
 from cxad_pipeline.serving.security import new_key
 

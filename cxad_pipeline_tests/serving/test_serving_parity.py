@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -63,11 +62,10 @@ def read(body: bytes) -> Batch:
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Registered]]:
+def registered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Registered]:
     """By strategy; `timed` averages."""
     import mlflow
 
-    before = dict(os.environ)
     folder = tmp_path_factory.mktemp("registry")
     (folder / "config.yaml").write_text("timezone: UTC\n")
     address = f"sqlite:///{folder}/mlflow.db"
@@ -85,11 +83,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, R
         pyfunc = mlflow.pyfunc.load_model(f"models:/{settings.mlflow.registered_model}/{version}")
         snapshot = Snapshot(loaded.detector, loaded.version, loaded.run_id, dt.datetime.now(dt.UTC))
         found[name] = Registered(detector, snapshot, pyfunc.predict)
-    yield found
-    # MLflow writes what it is told into the environment; nothing of it reaches another test.
-    for name in set(os.environ) - set(before):
-        del os.environ[name]
-    os.environ.update(before)
+    return found
 
 
 def _detector(name: str) -> Detector:

@@ -18,16 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_store_world import (
-    RegistryWorld,
-    damage,
-    other_detector,
-    served_files,
-    until,
-    unused_port,
-    world_in,
-)
+from model_store_world import RegistryWorld, damage, other_detector, served_files, until, world_in
 from serving_examples import fitted_detector, interactions
+from unused_ports import unused_port
 
 from cxad_pipeline.interactions.schema import InteractionSchema
 from cxad_pipeline.serving.health import concerns
