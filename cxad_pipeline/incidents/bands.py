@@ -103,7 +103,8 @@ class MeanBaseline:
             How many values its mean is of, (t,). Where there is none, there is an expected value and no band.
         """
         scale = MetricRule("", "high", self.logarithmic)
-        middle = self.value[slot]
+        # As the tests have it: no duration is below 0 s.
+        middle = np.maximum(self.value[slot], 0.0) if self.logarithmic else self.value[slot]
         within = np.divide(self.within, values, out=np.full(len(slot), np.nan), where=values > 0)
         deviation = np.sqrt(within + self.variance[slot])
         ends = (middle + reach * deviation for reach in self.reach)
@@ -165,12 +166,15 @@ class SegmentBaselines:
         Of its windows.
     means, counts
         By metric, and by family. A segment with too little history has none, nor has a metric without any value.
+    closure
+        All values that the contacts of the segment share, `SegmentTree.closure`.
     """
 
     seconds: int
     timezone: str
     means: Mapping[str, MeanBaseline]
     counts: Mapping[str, CountBaseline]
+    closure: Key = ()
 
     def band(self, family: str, starts: IntegerArray, number: FloatArray) -> Band | None:
         """The band of windows of this length; None where nothing is known of this family.
@@ -223,7 +227,7 @@ def baselines_of(
             for family, rate in rates.items():
                 if rate is not None:
                     counts[family] = CountBaseline(family, rate.baseline.value[s], float(rate.dispersion[s, 0]))
-        yield key, SegmentBaselines(model.window_seconds, model.timezone, means, counts)
+        yield key, SegmentBaselines(model.window_seconds, model.timezone, means, counts, model.tree.closure(s))
 
 
 def reaches(findings: Findings, metrics: tuple[MetricRule, ...], called: npt.NDArray[np.bool_]) -> list[Reach]:

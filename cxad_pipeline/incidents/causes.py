@@ -68,7 +68,9 @@ def causes_of(
     Returns
     -------
     list
-        Those whose 95 % interval lies above 1, by falling lower bound; at a tie fewer dimensions first, then by name.
+        Those whose 95 % interval lies above 1, by falling product of lower bound and share of the affected contacts: of
+        two that are told apart by chance alone, the one that holds more of them. At a tie fewer dimensions first, then
+        by name.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def causes_of(
                         share=float(inside[i] / affected.sum()),
                     )
                 )
-    found.sort(key=lambda cause: (-cause.low, len(cause.segment), cause.segment))
+    found.sort(key=lambda cause: (-cause.low * cause.share, len(cause.segment), cause.segment))
     kept: list[Cause] = []
     for cause in found:
         if not any(set(cause.segment) <= set(other.segment) for other in kept):

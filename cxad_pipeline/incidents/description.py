@@ -38,8 +38,8 @@ class Describer:
     model
         Knows segments and metrics.
     findings, rollups
-        Of the same windows. Causes and reasons of an incident that has windows before these can't be computed anew;
-        they stay as they were, and new reasons are added.
+        Of the same windows. Causes and reasons of an incident that has others, from before these or from before the
+        length of windows was changed, can't be computed anew; they stay as they were, and new reasons are added.
     critical_severity
         Severity from which on people are told at once.
     model_version
@@ -82,10 +82,8 @@ class Describer:
         severity = severity_of_score(lead.score)
         windows = [call.window for call in calls]
         same = before if before is not None and (before.segment, before.metric) == (lead.segment, lead.family) else None
-        at_hand = self._rollups.windows.of_moments(np.array([call.window for call in own]))
-        whole = bool((at_hand >= 0).all())
-        at_hand = at_hand[at_hand >= 0]
-        earlier = None if whole else same
+        at_hand = self._at_hand(own)
+        earlier = None if len(at_hand) == len(own) else same
         return Incident(
             id=before.id if before is not None else "",
             status="open",
@@ -113,6 +111,20 @@ class Describer:
             opened_at=before.opened_at if before is not None else self._now,
             updated_at=self._now,
         )
+
+    def _at_hand(self, own: Sequence[Call]) -> IntegerArray:
+        """Positions of the windows, of these calls in one segment, whose contacts are at hand.
+
+        A segment that has a call had contacts then. Where the rollups have none, they do not know the window: nobody
+        has counted it, or only by another length or with other segments.
+        """
+        s = self._position.get(own[0].segment)
+        if s is None:
+            return np.empty(0, np.int64)
+        positions = self._rollups.windows.of_moments(np.array([call.window for call in own]))
+        known = positions >= 0
+        known[known] = self._rollups.contacts[s, positions[known]] > 0
+        return positions[known]
 
     def _direction(self, family: str, same: Incident | None) -> Direction:
         for metric in self._model.metrics:
@@ -147,9 +159,10 @@ class Describer:
     def _mean(self, lead: Call, earlier: Sequence[Reason]) -> list[Reason]:
         """How the mean of the leading metric was at the highest call; nothing where that is not known."""
         s = self._position.get(lead.segment)
-        t = int(self._rollups.windows.of_moments(np.array([lead.window]))[0])
-        if s is None or t < 0:
+        at_hand = self._at_hand([lead])
+        if s is None or not len(at_hand):
             return [reason for reason in earlier if (reason.family, reason.kind) == (lead.family, "shift")]
+        t = int(at_hand[0])
         return [
             _reason(test, float(np.nan_to_num(surprises[s, t], nan=0.0)), s, t)
             for test, surprises in zip(self._findings.evidence, self._findings.surprises, strict=True)

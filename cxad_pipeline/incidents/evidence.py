@@ -116,18 +116,20 @@ def mean_evidence(
     values `beyond` the near threshold.
     """
     n = np.maximum(count, 1)
-    shift = metric.sign * (total / n - mean.value)
+    # No duration is below 0 s, though a sum of effects may be: beside it windows of nothing but 0 s would look long.
+    usually = np.maximum(mean.value, 0.0) if metric.logarithmic else mean.value
+    shift = metric.sign * (total / n - usually)
     variance = profile.within / n + profile.between + mean.variance
     z = shift / np.sqrt(variance)
     lasting = np.sqrt(mean.variance / variance)
-    usual = metric.unworked(mean.value)
+    usual = metric.unworked(usually)
     observed = metric.unworked(total / n)
     large = _is_large(metric, observed, usual, min_effect)
     statistic = np.where(tested, -log_ndtr(-z) / np.log(10), np.nan)
     found = [Evidence(metric.name, "shift", statistic, True, observed, usual, large & (beyond >= LEAST_AFFECTED))]
     for kind, drift in drifts.items():
         sums, run = cusum(z - drift.error * lasting, shift, tested, drift.allowance)
-        lately = metric.unworked(mean.value + metric.sign * run)
+        lately = metric.unworked(usually + metric.sign * run)
         # The sum stays up for some windows after a fault has ended; only one that still deviates calls.
         still = _is_large(metric, lately, usual, min_effect) & (z > 0)
         found.append(Evidence(metric.name, kind, np.where(tested, sums, np.nan), False, lately, usual, still))

@@ -131,7 +131,7 @@ class IncidentModel:
             Cells that teach nothing. Those of confirmed incidents count in the replay all the same, since people were
             called for them.
         shifts
-            What is added to the threshold, by exact segment.
+            What is added to the threshold, by exact segment, by whichever name.
         min_effect, min_contacts
             Relative effect from which on people are called; contacts from which on a cell is tested.
 
@@ -154,6 +154,7 @@ class IncidentModel:
         position = windows.of_moments(contacts.moments)
         enough = is_long_enough(np.bincount(position, minlength=windows.number).astype(np.float64), windows, special)
         tree = SegmentTree.of(contacts.dimensions, [contacts.leaves[i] for i in np.unique(contacts.leaf)])
+        shifts = {tree.named(segment): shift for segment, shift in shifts.items()}
         leaf = contacts.leaf_in(tree)
         silent, forgotten = left_out_cells(tree, windows, left_out)
         teaches = ~(silent[_own_segments(tree)[leaf], position] | special[position])

@@ -4,7 +4,8 @@ Belongs here: segments, which finest segments (leaves) each is made of, what lie
 here: what is counted in them (`rollups.py`).
 
 Two segments that hold the same leaves are one: where all calls are voice calls, `channel=voice` is `all`. Otherwise
-the same evidence would be tested, and pay for its tests, twice.
+the same evidence would be tested, and pay for its tests, twice. It has the name of a single value, else of a leaf, else
+of a pair; `closure` says what else its contacts share.
 
 Between pairs and leaves there are none, however many dimensions: the number of segments would grow by a power with
 each of them, and a cause is told with two dimensions at most.
@@ -107,9 +108,9 @@ class SegmentTree:
         return SegmentTree(names, whole, keys, np.array(members))
 
     def _combinations(self) -> list[tuple[int, ...]]:
-        """The positions of the dimensions that a segment may name: one, two, or all of them."""
+        """The positions of the dimensions that a segment may name: one, all of them, or two."""
         every = tuple(range(len(self.dimensions)))
-        sizes = sorted({1, min(2, len(every)), len(every)})
+        sizes = dict.fromkeys((1, len(every), min(2, len(every))))
         return [of for size in sizes for of in combinations(every, size)]
 
     def _holds(self, key: Key, leaves: Sequence[tuple[str, ...]]) -> BoolArray:
@@ -122,6 +123,26 @@ class SegmentTree:
         if any(name not in self.dimensions for name, _ in key):
             return np.zeros(len(self.leaves), dtype=np.bool_)
         return self._holds(key, self.leaves)
+
+    def closure(self, s: int) -> Key:
+        """All values that the leaves of a segment share: where all fax is in queue fax, that of `queue=fax` is both."""
+        inside = [leaf for leaf, held in zip(self.leaves, self.members[s].tolist(), strict=True) if held]
+        return tuple(
+            (name, inside[0][d])
+            for d, name in enumerate(self.dimensions)
+            if inside and all(leaf[d] == inside[0][d] for leaf in inside)
+        )
+
+    def named(self, key: Key) -> Key:
+        """The name by which the tree knows the contacts of a segment; as it is given where it knows none of the kind.
+
+        Which of two names a segment of the same contacts has may change with the contacts of a history.
+        """
+        return self._of_leaves.get(self.leaves_in(key).tobytes(), key)
+
+    @cached_property
+    def _of_leaves(self) -> dict[bytes, Key]:
+        return {inside.tobytes(): key for key, inside in zip(self.keys, self.members, strict=True)}
 
     def __len__(self) -> int:
         return len(self.keys)

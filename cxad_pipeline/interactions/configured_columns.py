@@ -22,7 +22,7 @@ COUNTED = "complaints"
 NOT_COLUMNS = ("contacts", "together")
 """What incidents may be about beside metrics: how many contacts come, and several metrics at once."""
 _CLOSE = 0.8
-"""Likeness (`difflib`) from which on a name that may exist is taken for a slip: `queu`, not `queue_name`."""
+"""Likeness (`difflib`) from which on a name is taken for another: `queu`, not `server`."""
 _DECLARE = "a column of its own goes under interactions.extra_columns"
 
 
@@ -100,11 +100,18 @@ def _features(settings: Settings) -> Iterator[str]:
     }
     for key, names in categories.items():
         for name in names:
-            if name not in known and (not any_may_come or _instead(name, known)):
-                yield (
-                    f"{key}: no source gives a column {name}{_instead(name, known)} "
-                    f"(known: {', '.join(gives)}; {_DECLARE})"
-                )
+            meant = _instead(name, _written_alike(name, known) if any_may_come else known)
+            if name not in known and (meant or not any_may_come):
+                yield f"{key}: no source gives a column {name}{meant} (known: {', '.join(gives)}; {_DECLARE})"
+
+
+def _written_alike(name: str, known: Sequence[str]) -> list[str]:
+    """Those that it may be a slip of although it may exist, too: not `channel` of `channel_id`, nor of `channel2`."""
+    return [other for other in known if other.count("_") == name.count("_") and _digits(other) >= _digits(name)]
+
+
+def _digits(name: str) -> int:
+    return sum(map(str.isdigit, name))
 
 
 def _instead(name: str, known: Sequence[str]) -> str:

@@ -117,6 +117,7 @@ def judge(
     def conclude(connection: Connection, tested: _Tested) -> Judged:
         known = _known(connection, tested.judged)
         told = {stored.incident.id: stored.told for stored in known}
+        calls = [*tested.calls, *_standing(known, tested, model)]
 
         def stored_incident(name: str) -> Incident | None:
             found = get_incident(connection, name)
@@ -128,10 +129,10 @@ def judge(
         record_findings(connection, tested.rows)
         changes = live(
             [Known(stored.incident, stored.calls) for stored in known],
-            tested.calls,
+            calls,
             tested.judged,
             overlap=overlapping(model),
-            tested=partial(tested_windows, connection),
+            tested=partial(_tested_windows, connection, model),
             resolve_after=settings.incidents.resolve_after,
             describe=Describer(
                 model,
@@ -250,6 +251,42 @@ def _known(connection: Connection, judged: Windows) -> list[StoredIncident]:
         for stored in known
         if stored.incident.status == "open" or not other.issuperset(call.window for call in stored.calls)
     ]
+
+
+def _standing(known: Sequence[StoredIncident], tested: _Tested, model: IncidentModel) -> list[Call]:
+    """Calls that were made before and are not made now, though as many contacts show as large an effect: they stand.
+
+    So it is after another calibration, and nothing is changed retroactively: an incident is withdrawn when its contacts
+    change, and not when the opinion about how rare they are does.
+    """
+    judged, made = tested.judged, {(call.window, call.segment) for call in tested.calls}
+    position = {key: number for number, key in enumerate(model.tree.keys)}
+    contacts = tested.rollups.contacts
+    found = []
+
+    def is_large(family: str, s: int, t: int) -> bool:
+        return any(one.large[s, t] for one in tested.findings.evidence if one.family == family)
+
+    for stored in known:
+        if stored.incident.status not in ("open", "resolved"):
+            continue
+        for call in stored.calls:
+            if not judged.start <= call.window < judged.end or (call.window, call.segment) in made:
+                continue
+            s = position.get(model.tree.named(call.segment))
+            t = (call.window - tested.windows.start) // judged.seconds
+            if s is None or (call.window - judged.start) % judged.seconds:
+                continue
+            if contacts[s, t] == call.contacts and is_large(call.family, s, t):
+                made.add((call.window, call.segment))
+                found.append(call)
+    return found
+
+
+def _tested_windows(connection: Connection, model: IncidentModel, segment: Key, after: int, before: int) -> int:
+    """As the store counts them, by the name of a segment and by that which its contacts have now."""
+    names = {segment, model.tree.named(segment)}
+    return sum(tested_windows(connection, name, after, before) for name in names)
 
 
 def overlapping(model: IncidentModel) -> Callable[[Key, Key], bool]:

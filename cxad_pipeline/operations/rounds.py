@@ -21,6 +21,7 @@ from cxad_pipeline.incidents.incident import Example
 from cxad_pipeline.operations.telling import Teller
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.anomalies import AnomalyFilter, StoredAnomaly, find_anomalies
+from cxad_pipeline.store.baselines import closure_of
 from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.incidents import (
     IncidentFilter,
@@ -129,7 +130,9 @@ def _digest_of(
     # has been told is not told again.
     recent = None if since is None else since - dt.timedelta(days=1)
     new = [s for s in found if s.told.at is None and (recent is None or s.incident.updated_at > recent)]
-    silenced = [s for s in new if silencing(silences, s.incident.segment, s.incident.metric) is not None]
+    silenced = [
+        s for s in new if silencing(silences, closure_of(connection, s.incident.segment), s.incident.metric) is not None
+    ]
     untold = [stored for stored in new if stored not in silenced]
     told = [s for s in found if s.told.at is not None and (since is None or s.incident.opened_at > since)]
     windows = find_windows(connection, since=since or oldest, until=now, segment=(), level=None, limit=100_000)

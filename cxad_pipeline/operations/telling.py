@@ -21,6 +21,7 @@ from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.operations.watched import filled
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.baselines import closure_of
 from cxad_pipeline.store.budget import budget_status
 from cxad_pipeline.store.incidents import StoredIncident, Told
 from cxad_pipeline.store.outbox import Notice, queue, withdraw
@@ -71,7 +72,8 @@ class Teller:
         """
         if not self._settings.alerts.enabled:
             return told
-        silence = silencing(find_silences(connection, active_at=now), after.segment, after.metric)
+        silences = find_silences(connection, active_at=now)
+        silence = silencing(silences, closure_of(connection, after.segment), after.metric)
         decision = notices_of(
             before,
             after,
@@ -94,7 +96,9 @@ class Teller:
         by_id = {stored.incident.id: stored for stored in known}
         decisions = repeats(
             [(stored.incident, stored.told) for stored in known],
-            silenced=lambda incident: silencing(silences, incident.segment, incident.metric) is not None,
+            silenced=lambda incident: (
+                silencing(silences, closure_of(connection, incident.segment), incident.metric) is not None
+            ),
             policy=self._settings.alerts,
             now=now,
             make=lambda incident, kind: self._message(connection, incident, by_id[incident.id].told, kind),

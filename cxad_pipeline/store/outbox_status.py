@@ -228,7 +228,7 @@ def _delivery(row: Row[Any]) -> Delivery:
     }
 
 
-def revive(connection: Connection, ids: Sequence[int] | None) -> int:
+def revive(connection: Connection, ids: Sequence[int] | None, *, at: dt.datetime | None = None) -> int:
     """Make dead letters pending again, due at once and with all their attempts before them.
 
     Parameters
@@ -237,6 +237,8 @@ def revive(connection: Connection, ids: Sequence[int] | None) -> int:
         In a transaction, `Store.writing`.
     ids
         Of deliveries; those that are not dead stay as they are. None: all dead letters.
+    at
+        When, and so when they are due: how long they had waited before is not counted against them. None: now.
 
     Returns
     -------
@@ -244,7 +246,8 @@ def revive(connection: Connection, ids: Sequence[int] | None) -> int:
         How many were revived.
     """
     change = update(deliveries).where(deliveries.c.state == "dead")
-    change = change.values(state="pending", attempts=0, settled_at=None)
+    due_at = dt.datetime.now(dt.UTC) if at is None else at
+    change = change.values(state="pending", attempts=0, settled_at=None, due_at=due_at)
     if ids is None:
         return connection.execute(change).rowcount
     known = [number for number in dict.fromkeys(ids) if -(2**63) <= number < 2**63]

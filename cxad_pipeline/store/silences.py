@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from cxad_pipeline.incidents.incident import contains, segment_of, segment_text
 from cxad_pipeline.incidents.segments import Key
+from cxad_pipeline.store.baselines import closures
 from cxad_pipeline.store.columns import storable
 from cxad_pipeline.store.incident_tables import segments, silences
 
@@ -114,9 +115,10 @@ def add_silence(
 
 
 def check_segment(connection: Connection, segment: Key) -> None:
-    """Refuse a segment that covers none of those that were counted so far: a silence of it would never hold.
+    """Refuse a segment that covers none of those that are watched: a silence of it would never hold.
 
-    Before anything was counted, every segment is as good as any other.
+    They are those of the newest calibration, by all values that their contacts share; where there is none, those that
+    were ever counted. Before anything was counted, every segment is as good as any other.
 
     Parameters
     ----------
@@ -130,12 +132,12 @@ def check_segment(connection: Connection, segment: Key) -> None:
     UnknownSegmentError
         If it covers none.
     """
-    known = [_as_stored(segment_of(text)) for text in connection.scalars(select(segments.c.segment))]
+    known = [_as_stored(closure) for closure in closures(connection).values()]
+    if not known:
+        known = [_as_stored(segment_of(text)) for text in connection.scalars(select(segments.c.segment))]
     wanted = _as_stored(segment)
     if known and not any(contains(wanted, key) for key in known):
-        raise UnknownSegmentError(
-            f"none of the segments that were counted so far lies in it; {_nearest(wanted, known)}"
-        )
+        raise UnknownSegmentError(f"none of the segments that are watched lies in it; {_nearest(wanted, known)}")
 
 
 def _nearest(wanted: Key, known: Sequence[Key]) -> str:
@@ -219,7 +221,8 @@ def silencing(
     candidates
         Of the moment in question, `find_silences`.
     segment
-        It is covered where the silence's segment contains it: every contact of it is one of the silence's.
+        It is covered where the silence's segment contains it: every contact of it is one of the silence's. Of an
+        incident the `closure_of` its segment, since it may have been named by less than its contacts share.
     metric
         It is covered where the silence names none or the same.
     scope

@@ -151,7 +151,7 @@ def test_attempts_end_in_a_dead_letter_that_can_be_revived(store: Store) -> None
     assert states(store) == {"1 a": "dead"}
 
     with store.writing() as connection:
-        assert revive(connection, None) == 1
+        assert revive(connection, None, at=now) == 1
     a.fails = lambda _: None
     assert send(store, a, now=now).sent == 1
     assert states(store) == {"1 a": "sent"}
@@ -266,9 +266,21 @@ def test_what_nobody_has_tried_to_send_for_a_day_is_a_dead_letter_until_its_chan
     assert send(store, a, now=later).dead == 1, "what waited for an earlier one of its topic"
 
     with store.writing() as connection:
-        assert revive(connection, None) == 4
+        assert revive(connection, None, at=later) == 4
     assert send(store, a, gone, now=later) == DeliverySummary(sent=5)
     assert sorted(gone.keys) == ["1", "2", "in order:1", "in order:2", "not due for long"]
+
+
+def test_what_was_revived_waits_another_day_for_a_process_that_has_its_channel(store: Store) -> None:
+    put(store, "1", channels=("gone",))
+    revived_at = NOW + 3 * UNSERVED
+    assert send(store, Recorder("a"), now=revived_at).dead == 1
+    with store.writing() as connection:
+        assert revive(connection, None, at=revived_at) == 1
+    assert send(store, Recorder("a"), now=revived_at + UNSERVED - MINUTE).dead == 0
+    gone = Recorder("gone")
+    assert send(store, gone, now=revived_at + UNSERVED - MINUTE).sent == 1
+    assert gone.keys == ["1"]
 
 
 def test_who_has_no_channel_but_the_console_gives_nothing_up(store: Store) -> None:
@@ -304,7 +316,7 @@ def test_what_somebody_is_sending_is_left_to_them_and_an_attempt_without_an_end_
     assert send(store, Recorder("a"), now=later + lease).dead == 1
     with store.writing() as connection:
         assert not settle_sent(connection, claimed, {}, later + lease)
-        assert revive(connection, None) == 1
+        assert revive(connection, None, at=later + lease) == 1
     gone = Recorder("gone")
     assert send(store, gone, now=later + lease).sent == 1
     assert gone.parcels[0].uncertain

@@ -9,7 +9,8 @@ from incident_examples import MONDAY
 from cxad_pipeline.incidents import SegmentTree, Windows
 from cxad_pipeline.incidents.baselines import mean_baseline, rate_baseline, stages
 from cxad_pipeline.incidents.cusum import MEMORY, MOST, MOST_OF_ONE, cusum
-from cxad_pipeline.incidents.evidence import exceedance_evidence
+from cxad_pipeline.incidents.evidence import Drift, exceedance_evidence, mean_evidence
+from cxad_pipeline.incidents.metrics import MetricRule
 from cxad_pipeline.incidents.profiles import Expectation, Folds, MeanProfile, RateProfile
 
 TREE = SegmentTree.of(("queue",), [(f"q{i}",) for i in range(8)])
@@ -114,6 +115,20 @@ def test_two_contacts_beyond_a_threshold_are_not_enough_to_call_however_rare_the
     evidence = exceedance_evidence("aht", "far tail", np.ones((1, 2), dtype=bool), k, n, rare, profile)
     assert evidence.large.tolist() == [[False, True]]
     assert (evidence.statistic > 2).all()
+
+
+def test_windows_of_nothing_but_zero_seconds_are_no_shift_upwards() -> None:
+    """A sum of effects may lie below 0 s, where no duration is."""
+    metric, cells = MetricRule("hold", "high", logarithmic=True), np.ones((1, 6))
+    usual = Expectation(np.full((1, 6), -0.5), np.full((1, 6), 1e-4))
+    profile = MeanProfile(mean_baseline(TREE, 24, *np.ones((2, 9, SLOTS))), np.full((1, 1), 0.1), np.full((1, 1), 0.01))
+    drifts = {"drift": Drift(0.5, 0.5)}
+    tested = cells > 0
+    silent = mean_evidence(metric, tested, 20 * cells, 0 * cells, 3 * cells, usual, profile, drifts)
+    assert not any(one.large.any() for one in silent if one.kind == "drift")
+    assert all(one.statistic.max() < 0.5 for one in silent)
+    late = mean_evidence(metric, tested, 20 * cells, 30 * cells, 3 * cells, usual, profile, drifts)
+    assert all(one.large.any() and one.statistic.max() > 3 for one in late)
 
 
 def leaves_of_two_dimensions() -> tuple[SegmentTree, np.ndarray, list[list[int]]]:

@@ -64,9 +64,9 @@ def test_causes_are_those_of_an_exhaustive_search_with_scipy(counts: np.ndarray)
             assert any(set(segment) < set(other) for other in given_) or (
                 len(segment) == 2 and (len(wider) < 2 or low < CLEARLY * max(wider))
             )
-    lows = [cause.low for cause in found]
-    assert lows == sorted(lows, reverse=True)
-    assert all(low > 1 for low in lows)
+    assert all(cause.low > 1 for cause in found)
+    worth = [cause.low * cause.share for cause in found]
+    assert worth == sorted(worth, reverse=True)
     assert not any(set(one) < set(other) for one, other in product(given_, given_))
     assert causes_of(DIMENSIONS, LEAVES, affected, exposure) == found[:3]
 

@@ -237,6 +237,16 @@ def test_windows_older_than_what_is_at_hand_keep_their_causes_and_reasons(slow: 
     assert (alone.segment, alone.causes, alone.reasons) == ((("queue", "closed"),), (), ())
 
 
+def test_an_incident_in_a_segment_that_is_known_no_more_keeps_its_causes_and_reasons(slow: Case) -> None:
+    closed = (("queue", "closed"),)
+    calls = [replace(call, segment=closed) for call in slow.calls() if call.segment == A_VOICE]
+    before = replace(slow.describe(slow.calls()), segment=closed)
+    after = slow.describe(calls, before)
+    assert (after.segment, after.metric) == (before.segment, before.metric)
+    assert after.causes == before.causes != ()
+    assert after.reasons == before.reasons != ()
+
+
 def test_once_critical_always_critical(slow: Case) -> None:
     calls = slow.calls()
     before = slow.describe(calls)
@@ -294,7 +304,7 @@ def test_ten_times_rarer_is_a_sixth_of_the_scale(score: float, severity: float) 
             "shift",
             "aht",
             "high",
-            "handle time averages 214 s, usually 62.1 s; high in 9 of 1,015 contacts, usually 0.4",
+            "handle time around 214 s, usually 62.1 s; high in 9 of 1,015 contacts, usually 0.4",
         ),
         (
             "slow drift",
@@ -327,7 +337,7 @@ def test_where_a_tail_leads_the_sentence_says_how_the_mean_moved() -> None:
     tail = incident(
         kind="far tail", reasons=(Reason("aht", "far tail", 8.0, 0.6, 9.0), Reason("aht", "shift", 451.6, 300.2, 4.0))
     )
-    sentence = "handle time averages 452 s, usually 300 s; very high in 8 of 20 contacts, usually 0.6"
+    sentence = "handle time around 452 s, usually 300 s; very high in 8 of 20 contacts, usually 0.6"
     assert what(tail, WORDS, UNITS) == sentence
     unknown = replace(tail, reasons=(Reason("csat", "shift", 2.0, 4.0, 9.0), Reason("aht", "drift", 2.0, 4.0, 9.0)))
     assert what(unknown, WORDS, UNITS) == "handle time very high in 8 of 20 contacts, usually 0.6"
@@ -348,6 +358,74 @@ def test_reasons_that_the_sentence_says_are_not_said_again(metric: str, kind: Ki
     kinds: tuple[Kind, ...] = ("far tail", "near tail", "shift", "drift", "volume")
     reasons = tuple(Reason("contacts" if one == "volume" else "aht", one, 8.0, 1.0, 9.0) for one in kinds)
     assert [reason.kind for reason in further_reasons(incident(metric=metric, kind=kind, reasons=reasons))] == left
+
+
+def test_reasons_that_say_little_are_left_out_but_never_the_mean_of_the_sentence() -> None:
+    said = (
+        Reason("aht", "far tail", 8.0, 0.6, 9.0),
+        Reason("csat", "shift", 2.0, 4.0, 2.0),
+        Reason("contacts", "volume", 9.0, 7.0, 1.99),
+        Reason("aht", "shift", 451.6, 300.2, 0.3),
+    )
+    tail = incident(kind="far tail", reasons=said)
+    assert [reason.family for reason in further_reasons(tail)] == ["csat"]
+    assert what(tail, WORDS, UNITS).startswith("handle time around 452 s, usually 300 s; ")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "said"),
+    [
+        ("transfers", "shift", "transfers average 0.14, usually 0.05"),
+        ("transfers", "slow drift", "transfers have lately averaged 0.14, usually 0.05"),
+        ("satisfaction", "shift", "satisfaction averages 0.14, usually 0.05"),
+        ("ease of access", "shift", "ease of access averages 0.14, usually 0.05"),
+    ],
+)
+def test_the_verb_agrees_with_the_metric(words: str, kind: Kind, said: str) -> None:
+    assert reason_words(Reason("x", kind, 0.14, 0.05, 8.0), lambda _: words, lambda _: "") == said
+
+
+def test_a_mean_of_durations_is_not_called_an_average() -> None:
+    """It is one on a logarithmic scale: of these contacts it is 195 s, while they average 336 s."""
+    values = np.array([40.0, 60.0, 150.0, 300.0, 1_130.0])
+    assert values.mean() == 336
+    assert round(METRICS[0].unworked(METRICS[0].worked(values).mean())) == 195
+    for kind, verb in (("shift", "waits around"), ("drift", "waits have lately been around")):
+        reason = Reason("aht", kind, 195.0, 62.0, 8.0)  # type: ignore[arg-type]
+        assert reason_words(reason, lambda _: "waits", UNITS) == f"{verb} 195 s, usually 62 s"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "8 of 20 contacts at worst, usually 0.6"),
+        ({"ended_at": NOW + dt.timedelta(hours=1)}, "8 of 20 contacts, usually 0.6"),
+        ({"observed": 5.0}, "8 of 20 contacts, usually 0.6"),
+        ({"kind": "shift"}, "8 of 20 contacts, usually 0.6"),
+        ({"kind": "volume", "contacts": 8}, "8 contacts at worst, usually 0.6"),
+    ],
+    ids=["one window of two hours", "one hour", "a sum over windows", "a mean", "volume"],
+)
+def test_a_count_of_one_window_does_not_stand_for_the_whole_period(changes: dict[str, Any], said: str) -> None:
+    one = incident(**{"kind": "far tail", "ended_at": NOW + dt.timedelta(hours=2), **changes})
+    assert affected_words(one) == said
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "said"),
+    [
+        (119.0, 7.2, 1_978.0, "over 100 times as likely as elsewhere, "),
+        (119.0, 60.0, 236.0, "over 100 times as likely as elsewhere (60-236), "),
+        (46.0, 3.0, 700.0, "around 50 times as likely as elsewhere, "),
+        (3.4, 0.0, np.inf, "around 3 times as likely as elsewhere, "),
+        (np.inf, 5.0, np.inf, "over 100 times as likely as elsewhere, "),
+        (5.2, 1.0, 20.0, "5.2 times as likely as elsewhere (1-20), "),
+        (5.2, 1.0, 20.1, "around 5 times as likely as elsewhere, "),
+    ],
+)
+def test_a_ratio_has_as_many_digits_as_it_is_worth(ratio: float, low: float, high: float, said: str) -> None:
+    cause = Cause((("queue", "billing"),), ratio, low, high, 38, 41, 0.93)
+    assert cause_words(cause, "shift") == f"queue billing: 38 of 41 affected, {said}93% of all affected"
 
 
 def test_one_contact_is_a_contact() -> None:
@@ -372,9 +450,9 @@ def test_figures_have_no_more_decimals_than_they_need() -> None:
     [
         (Reason("aht", "far tail", 9.0, 0.02, 8.0), "handle time among its worst 3% in 9 contacts, usually under 0.1"),
         (Reason("csat", "near tail", 1.0, 1.0, 8.0), "satisfaction among its worst 20% in 1 contact, usually 1"),
-        (Reason("aht", "drift", 1_214.4, 3.456, 8.0), "handle time has lately averaged 1,214 s, usually 3.46 s"),
-        (Reason("contacts", "volume", 109.0, 28.4, 8.0), "109 contacts, usually 28"),
-        (Reason("contacts", "volume", 1.0, 0.0, 8.0), "1 contact, usually 0"),
+        (Reason("aht", "drift", 1_214.4, 3.456, 8.0), "handle time has lately been around 1,214 s, usually 3.46 s"),
+        (Reason("contacts", "volume", 109.0, 28.4, 8.0), "more contacts than usual: 109, usually 28"),
+        (Reason("contacts", "volume", 1.0, 0.0, 8.0), "more contacts than usual: 1, usually 0"),
         (Reason("complaints", "complaints", 9.0, 1.2, 8.0), "complaints in 9 contacts, usually 1.2"),
         (Reason("together", "together", 12.0, 1.2, 8.0), "several metrics bad at once in 12 contacts, usually 1.2"),
     ],

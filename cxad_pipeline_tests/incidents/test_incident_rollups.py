@@ -41,6 +41,23 @@ def test_segments_with_the_same_contacts_are_one() -> None:
     assert tree.overlap[0].all()
 
 
+def test_a_pair_that_is_one_leaf_has_the_leafs_name_and_each_segment_knows_what_its_contacts_share() -> None:
+    tree = SegmentTree.of(
+        ("queue", "channel", "language"), [("a", "voice", "de"), ("b", "voice", "de"), ("b", "fax", "de")]
+    )
+    billing, fax = (("queue", "a"),), (("channel", "fax"),)
+    assert (("queue", "b"), ("channel", "voice"), ("language", "de")) in tree.keys
+    assert not any(len(key) == 2 for key in tree.keys)
+    closures = {key: tree.closure(s) for s, key in enumerate(tree.keys)}
+    assert closures[()] == (("language", "de"),)
+    assert closures[billing] == (("queue", "a"), ("channel", "voice"), ("language", "de"))
+    assert closures[fax] == (("queue", "b"), ("channel", "fax"), ("language", "de"))
+    assert tree.named((("queue", "b"), ("channel", "fax"))) == fax
+    assert tree.named((("language", "de"),)) == ()
+    unknown = (("queue", "c"),)
+    assert tree.named(unknown) == unknown
+
+
 def test_a_missing_value_of_a_dimension_makes_a_segment_of_its_own() -> None:
     leaves, leaf = leaves_of({"queue": ["a", None, "a"], "channel": ["x", "x", None]})
     assert leaves == [("a", "unknown"), ("a", "x"), ("unknown", "x")]

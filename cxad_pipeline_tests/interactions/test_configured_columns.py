@@ -33,7 +33,8 @@ def test_the_committed_configurations_pass(name: str) -> None:
     "sections",
     [
         {"features": {"categorical": ["queue", "server"]}},  # the export is read as it is, and may have this column
-        {"features": {"categorical": ["queue_name"]}},
+        {"features": {"categorical": ["queue_name", "channel_id", "language_id", "queue_2", "language2"]}},
+        {"segments": {"dimensions": ["channel_id", "language2"]}},
         {"segments": {"dimensions": ["server"]}},
         {"features": {"categorical": ["site"]}, "sources": MAPPED},
         {"features": {"numeric": ["csat"], "categorical": ["channel"]}, "sources": MAPPED},  # which no source maps
@@ -45,6 +46,10 @@ def test_the_committed_configurations_pass(name: str) -> None:
                     {"name": "queu", "type": "string", "meaning": "Something else."},
                 ]
             },
+        },
+        {
+            "segments": {"dimensions": ["channels"]},
+            "interactions": {"extra_columns": [{"name": "channels", "type": "string", "meaning": "All of them."}]},
         },
         {"incidents": {"metrics": [{"name": "aht_seconds", "bad": "low"}]}},
         {"incidents": {"enabled": False, "metrics": [{"name": "nonsense", "bad": "low"}]}},
@@ -68,6 +73,12 @@ def test_what_a_file_may_give_passes(sections: dict[str, Any]) -> None:
         ({"features": {"categorical": ["queu"]}}, ["features.categorical", "queu; did you mean queue?"]),
         ({"features": {"relative_to": ["chanel"]}}, ["features.relative_to", "did you mean channel?"]),
         ({"segments": {"dimensions": ["langage"]}}, ["segments.dimensions", "did you mean language?"]),
+        (
+            {"segments": {"dimensions": ["channels"]}},
+            ["channels; did you mean channel?", "a column of its own goes under interactions.extra_columns"],
+        ),
+        ({"features": {"categorical": ["interaction_ids"]}}, ["did you mean interaction_id?"]),
+        ({"features": {"categorical": ["channel_id"]}, "sources": MAPPED}, ["channel_id; did you mean channel?"]),
         ({"features": {"categorical": ["server"]}, "sources": MAPPED}, ["gives a column server (known: ", "site"]),
         (
             {"incidents": {"metrics": [{"name": "hold_time_second", "bad": "high"}]}},

@@ -11,17 +11,33 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from operations_world import NOW, START, STEP, RecordingChannel, World, between, make_settings, scored_rows
+from operations_world import (
+    NOW,
+    START,
+    STEP,
+    RecordingChannel,
+    World,
+    between,
+    make_settings,
+    scored_rows,
+    training_rows,
+)
 
+from cxad_pipeline.incidents.bands import baselines_of
+from cxad_pipeline.incidents.contacts import contacts_of
 from cxad_pipeline.incidents.incident import Incident
+from cxad_pipeline.operations.calibration import Judgements, fitted, record_of
 from cxad_pipeline.operations.judging import judge
 from cxad_pipeline.operations.statistics import record_statistics
 from cxad_pipeline.operations.telling import Teller
+from cxad_pipeline.operations.watched import watched_metrics
+from cxad_pipeline.store.baselines import record_baselines
+from cxad_pipeline.store.calibrations import record_calibration
 from cxad_pipeline.store.database import Store, open_store
 from cxad_pipeline.store.incidents import IncidentFilter, StoredIncident, find_incidents
 from cxad_pipeline.store.outbox import find_deliveries
 from cxad_pipeline.store.segment_windows import find_windows
-from cxad_pipeline.store.silences import add_silence
+from cxad_pipeline.store.silences import add_silence, check_segment
 
 pytest_plugins = ["store_databases"]
 
@@ -124,6 +140,66 @@ def test_an_incident_of_which_nothing_is_left_is_withdrawn_and_comes_back_under_
     assert [each.incident.id for each in back] == [found.id]
     assert back[0].incident.status == "resolved"
     assert back[0].incident.opened_at == found.opened_at
+
+
+def test_another_calibration_withdraws_nothing_where_the_contacts_are_the_same(world: World) -> None:
+    world.judge()
+    before, queued = stored(world.store), keys(world.store)
+    assert before
+    world.model = replace(world.model, threshold=99.0)
+    world.judge(together=2, now=NOW + dt.timedelta(hours=1))
+    assert [(each.incident, each.calls) for each in stored(world.store)] == [
+        (each.incident, each.calls) for each in before
+    ]
+    assert keys(world.store) == queued
+
+
+def test_an_incident_whose_segment_has_another_name_now_is_resolved_all_the_same(small_world: World) -> None:
+    """Where a centre has one language, `billing / voice` has its name, and an old store may have the longer one."""
+    small_world.judge(windows=6)
+    (one,) = stored(small_world.store)
+    assert one.incident.status == "open"
+    tree = small_world.model.tree
+    names = {call.segment for call in one.calls} | {one.incident.segment}
+    keys_now = [(("queue", f"another name {s}"),) if key in names else key for s, key in enumerate(tree.keys)]
+    renamed = replace(tree, keys=keys_now)
+    small_world.model = replace(
+        small_world.model, tree=renamed, monitor=replace(small_world.model.monitor, tree=renamed)
+    )
+    small_world.judge(first=6, windows=2)
+    assert [each.incident.status for each in stored(small_world.store)] == ["resolved"]
+
+
+def test_a_silence_by_any_value_that_its_contacts_share_holds(small_world: World) -> None:
+    settings, covered = small_world.settings, (("channel", "line"), ("language", "xy"))
+
+    def rewired(table: pa.Table) -> pa.Table:
+        """One language, and all of billing on a line of its own."""
+        channel = pc.if_else(pc.equal(table["queue"], "billing"), "line", table["channel"])
+        for name, values in (("language", pa.array(["xy"] * table.num_rows)), ("channel", channel)):
+            table = table.set_column(table.column_names.index(name), name, values)
+        return table
+
+    contacts = contacts_of(rewired(training_rows()), settings.segments.dimensions, watched_metrics(settings))
+    small_world.model, replay = fitted(contacts, settings, Judgements((), {}))
+    assert (("queue", "billing"),) in small_world.model.tree.keys
+    assert (("channel", "line"),) not in small_world.model.tree.keys
+    with small_world.store.writing() as connection:
+        number = record_calibration(connection, record_of(small_world.model, START))
+        record_baselines(connection, number, baselines_of(small_world.model, replay))
+        check_segment(connection, covered)
+        add_silence(
+            connection,
+            scope="incidents",
+            segment=covered,
+            metric=None,
+            owner="ann",
+            starts_at=START,
+            ends_at=NOW + dt.timedelta(days=1),
+        )
+    small_world.judge(rewired(scored_rows()))
+    assert {each.incident.segment for each in stored(small_world.store)} == {(("queue", "billing"),)}
+    assert keys(small_world.store) == []
 
 
 def test_who_is_interrupted_in_the_middle_has_done_nothing(world: World) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import pytest
 from incident_store_world import incident, save
 from operations_world import NOW, START, STEP, RecordingChannel, World, make_settings, scored_rows
 
+from cxad_pipeline.incidents.incident import Reason
 from cxad_pipeline.store.database import Store, open_store
-from cxad_pipeline.store.incidents import IncidentFilter, StoredIncident, find_incidents
+from cxad_pipeline.store.incidents import IncidentFilter, StoredIncident, find_incidents, save_incident
 from cxad_pipeline.store.outbox import find_deliveries
 from cxad_pipeline.store.segment_windows import find_windows
 
@@ -76,6 +79,43 @@ def test_an_incident_that_is_open_goes_on_and_is_resolved_by_windows_of_the_new_
     assert set(opened.calls) < set(later.calls)
     assert later.incident.ended_at > opened.incident.ended_at
     assert kinds(world).count("opened") == 1
+
+
+@pytest.mark.parametrize(("before", "after"), LENGTHS)
+def test_an_incident_that_goes_on_keeps_the_causes_and_reasons_of_the_windows_of_the_old_length(
+    world_of: Callable[..., World], before: int, after: int
+) -> None:
+    world_of(before).judge(faulty(1), windows=6, together=1)
+    world = world_of(after)
+    (opened,) = found(world)
+    assert opened.incident.causes
+    world.judge(faulty(1), first=6, windows=1, together=1)
+    (later,) = found(world)
+    assert set(opened.calls) < set(later.calls)
+    assert later.incident.segment == opened.incident.segment
+    assert later.incident.causes == opened.incident.causes
+    assert later.incident.reasons[0] == opened.incident.reasons[0]
+
+
+@pytest.mark.parametrize(("before", "after"), LENGTHS)
+def test_where_a_tail_leads_the_mean_is_that_of_the_window_of_the_old_length(
+    world_of: Callable[..., World], before: int, after: int
+) -> None:
+    """As most faults of large segments do: nobody has its mean any more but the incident itself."""
+    world_of(before).judge(faulty(1), windows=6, together=1)
+    world = world_of(after)
+    (opened,) = found(world)
+    family = opened.incident.metric
+    mean = Reason(family, "shift", 451.6, 300.2, 0.1)
+    tail = replace(opened.incident, kind="far tail", reasons=(Reason(family, "far tail", 9.0, 0.4, 99.0), mean))
+    with world.store.writing() as connection:
+        save_incident(connection, tail, [replace(call, kind="far tail") for call in opened.calls], opened.told)
+    world.judge(faulty(1), first=6, windows=1, together=1)
+    (later,) = found(world)
+    assert {call.window for call in opened.calls} < {call.window for call in later.calls}
+    assert later.incident.kind == "far tail"
+    assert [reason for reason in later.incident.reasons if (reason.family, reason.kind) == (family, "shift")] == [mean]
+    assert not any(math.isnan(reason.observed + reason.expected) for reason in later.incident.reasons)
 
 
 @pytest.mark.parametrize(("before", "after"), LENGTHS)

@@ -282,13 +282,28 @@ def test_dead_letters_come_back_with_all_attempts_before_them(store: Store) -> N
     assert dead.keys() == {"1", "2"}
     with store.writing() as connection:
         sent = _deliveries(store, state="sent")[0]["id"]
-        assert revive(connection, [dead["1"], dead["1"], sent, 10**30, -1]) == 1
+        assert revive(connection, [dead["1"], dead["1"], sent, 10**30, -1], at=moment(1)) == 1
         assert revive(connection, []) == 0
     assert [(one.key, one.attempts) for one in _claim(store, hours=1)] == [("1", 1)]
     with store.writing() as connection:
-        assert revive(connection, None) == 1
-        assert revive(connection, None) == 0
+        assert revive(connection, None, at=moment(1)) == 1
+        assert revive(connection, None, at=moment(1)) == 0
     assert [(one.key, one.uncertain) for one in _claim(store, hours=1)] == [("2", False)]
+
+
+def test_a_dead_letter_that_comes_back_is_due_from_then_on(store: Store) -> None:
+    for key in ("1", "2"):
+        _queue(store, _notice(key, topic=key), "slack")
+    for one in _claim(store):
+        _settle(store, "dead", one)
+    first, second = sorted(row["id"] for row in _deliveries(store, state="dead"))
+    begun = dt.datetime.now(dt.UTC)
+    with store.writing() as connection:
+        revive(connection, [first], at=moment(30))
+        revive(connection, [second])
+    due = {row["id"]: dt.datetime.fromisoformat(row["due_at"]) for row in _deliveries(store, state="pending")}
+    assert due[first] == moment(30)
+    assert begun <= due[second] <= dt.datetime.now(dt.UTC)
 
 
 def test_a_claim_from_before_a_revival_settles_nothing(store: Store) -> None:
@@ -296,7 +311,7 @@ def test_a_claim_from_before_a_revival_settles_nothing(store: Store) -> None:
     stale = _claim(store)[0]
     _settle(store, "dead", _claim(store, hours=1)[0], hours=1)
     with store.writing() as connection:
-        revive(connection, None)
+        revive(connection, None, at=moment(1))
     assert [one.attempts for one in _claim(store, hours=2)] == [stale.attempts]
     assert not _settle(store, "sent", stale, hours=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sqlite3
@@ -109,6 +110,30 @@ def test_a_database_of_the_first_release_is_brought_up_to_date_with_all_its_rows
     with store.writing() as connection:
         assert add_feedback(connection, "I-1", "confirmed", by="bob") is not None
     store.close()
+
+
+def test_a_segment_of_the_second_release_gets_as_its_level_how_many_dimensions_it_names(
+    store_url: str, settings: Settings
+) -> None:
+    """It was two at most."""
+    names = [[[name, "v"] for name in ("queue", "channel", "language", "site")[:count]] for count in range(5)]
+    old = _engine(_url(store_url))
+    with _immediate(old).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(cxad_pipeline.store.migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        insertion = text("INSERT INTO segments (digest, segment, level) VALUES (:digest, :segment, :level)")
+        for name in names:
+            segment = json.dumps(name)
+            row = {"digest": digest(segment), "segment": segment, "level": min(len(name), 2)}
+            connection.execute(insertion, row)
+    old.dispose()
+    store = open_store(settings)
+    with store.reading() as connection:
+        found = connection.execute(text("SELECT segment, level FROM segments")).all()
+    store.close()
+    assert sorted((level, json.loads(segment)) for segment, level in found) == list(enumerate(names))
 
 
 def test_opening_again_changes_nothing(store: Store, settings: Settings) -> None:

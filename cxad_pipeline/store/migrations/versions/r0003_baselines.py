@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -24,6 +26,16 @@ def upgrade() -> None:
             ["calibration_id"], ["calibrations.id"], name="fk_baselines_calibration_id_calibrations"
         ),
     )
+    _renew_levels()
+
+
+def _renew_levels() -> None:
+    """A level was two at most; it is how many dimensions a segment names."""
+    segments = sa.table("segments", sa.column("id"), sa.column("segment"), sa.column("level"))
+    connection = op.get_bind()
+    for row in connection.execute(sa.select(segments).where(segments.c.level == 2)).all():
+        level = len(json.loads(row.segment))
+        connection.execute(sa.update(segments).where(segments.c.id == row.id).values(level=level))
 
 
 def downgrade() -> None:
