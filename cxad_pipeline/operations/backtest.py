@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.incidents import WARM_UP, Findings, Rollups, State, Windows
 from cxad_pipeline.incidents.contacts import Contacts
 from cxad_pipeline.incidents.description import Describer
@@ -184,7 +185,7 @@ def drawn(found: Backtest) -> Figure:
         axes.axvspan(*span, color=colour, alpha=0.35, linewidth=0)
     axes.set_ylabel("-log10 of the adjusted p-value")
     axes.set_title(
-        f"{len(found.incidents)} incidents: {found.replayed_per_week:.1f} a week, promised at most "
+        f"{plural(len(found.incidents), 'incident')}: {found.replayed_per_week:.1f} a week, promised at most "
         f"{found.promised_per_week:g}"
     )
     axes.legend(loc="upper left", fontsize=8)

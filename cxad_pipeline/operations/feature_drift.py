@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.detection.drift import DriftFigures, DriftReference
 from cxad_pipeline.detection.drift_bins import CountArray, Key
 from cxad_pipeline.files import Folder
@@ -123,7 +124,7 @@ def judge(reference: DriftReference, recent: Sequence[CountArray], settings: Dri
     if contacts == 0:
         status = "no data"
     elif not figures.compared.any():
-        status = f"not judged: {contacts} contacts, drift.min_contacts asks for {settings.min_contacts}"
+        status = f"not judged: {plural(contacts, 'contact')}, drift.min_contacts asks for {settings.min_contacts}"
     else:
         status = "drifted" if figures.drifted.any() else "no drift"
     return WindowDrift(figures, len(recent), status)

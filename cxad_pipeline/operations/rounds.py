@@ -21,7 +21,6 @@ from cxad_pipeline.incidents.incident import Example
 from cxad_pipeline.operations.telling import Teller
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.anomalies import AnomalyFilter, StoredAnomaly, find_anomalies
-from cxad_pipeline.store.baselines import closure_of
 from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.incidents import (
     IncidentFilter,
@@ -31,6 +30,7 @@ from cxad_pipeline.store.incidents import (
     save_incident,
 )
 from cxad_pipeline.store.outbox import Notice, last_key, outbox_status, queue
+from cxad_pipeline.store.segment_names import closure_of
 from cxad_pipeline.store.segment_windows import SegmentWindow, find_windows
 from cxad_pipeline.store.silences import find_silences, silencing
 

@@ -21,10 +21,10 @@ from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.operations.watched import filled
 from cxad_pipeline.settings import Settings
-from cxad_pipeline.store.baselines import closure_of
 from cxad_pipeline.store.budget import budget_status
 from cxad_pipeline.store.incidents import StoredIncident, Told
 from cxad_pipeline.store.outbox import Notice, queue, withdraw
+from cxad_pipeline.store.segment_names import closure_of
 from cxad_pipeline.store.silences import find_silences, silencing
 
 

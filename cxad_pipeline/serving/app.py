@@ -117,7 +117,7 @@ def _store_routes(service: Service) -> list[APIRouter]:
             zone=zone,
             dimensions=dimensions,
         ),
-        segment_routes(store, read=read, zone=zone, dimensions=dimensions),
+        segment_routes(store, read=read, subjects=subjects(settings), zone=zone, dimensions=dimensions),
     ]
 
 

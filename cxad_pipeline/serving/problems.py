@@ -193,7 +193,7 @@ def _allowed(request: Request) -> str:
 
 async def _from_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = error.errors()
+    errors = [_with_allowed(found, request) for found in error.errors()]
     faults = [_fault(found) for found in errors[:MOST_FAULTS]]
     return problem_response(
         422,
@@ -202,6 +202,16 @@ async def _from_validation_error(request: Request, error: Exception) -> Response
         faults=faults,
         n_faults=len(errors),
     )
+
+
+def _with_allowed(error: Mapping[str, Any], request: Request) -> Mapping[str, Any]:
+    """An error about a query parameter that there is not, with those that there are, as OpenAPI has them."""
+    if error["type"] != "extra_forbidden" or error["loc"][0] != "query":
+        return error
+    paths, path = request.app.openapi()["paths"], request.scope["route"].path_format
+    known = paths.get(path, {}).get(request.method.lower(), {}).get("parameters", [])
+    names = ", ".join(each["name"] for each in known if each["in"] == "query")
+    return {**error, "msg": f"no such parameter (allowed: {names})"}
 
 
 def _fault(error: Mapping[str, Any]) -> dict[str, Any]:

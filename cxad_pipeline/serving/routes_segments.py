@@ -1,7 +1,7 @@
 """Segments over time, as the screen draws them: their newest windows side by side, and one metric of one segment.
 
-Belongs here: both routes, and how a long series is made shorter. Does not belong here: queries (`store`), what is
-tested in a window (`incidents`), incidents (`routes_incidents`).
+Belongs here: both routes, and how a long series is made shorter. Does not belong here: queries (`store`), what
+the keys mean (`segment_schema`), what is tested in a window (`incidents`), incidents (`routes_incidents`).
 
 A segment without contacts in a window has no entry there; all contacts have one in each window that was looked at, with
 a zero if need be.
@@ -9,27 +9,25 @@ a zero if need be.
 
 import datetime as dt
 import json
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import Field, StringConstraints, create_model
 
-from cxad_pipeline.interactions.record import LONGEST_TEXT
 from cxad_pipeline.serving.bodies import JSON
-from cxad_pipeline.serving.incident_schema import Part
-from cxad_pipeline.serving.problems import problems
-from cxad_pipeline.serving.query import Moment, Text, in_zone
+from cxad_pipeline.serving.problems import ProblemError, problems
+from cxad_pipeline.serving.query import in_zone
 from cxad_pipeline.serving.security import Requirement
-from cxad_pipeline.serving.segment_schema import SegmentList, TimeSeries
+from cxad_pipeline.serving.segment_schema import SegmentList, SegmentQuery, SeriesQuery, TimeSeries, series_query
 from cxad_pipeline.serving.store_access import AWAY, StoreAccess
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from cxad_pipeline.incidents.segments import Key
     from cxad_pipeline.store.database import Store
     from cxad_pipeline.store.window_listing import SegmentWindow, Trend
 
-MOST_DIMENSIONS = 100
 MOST_POINTS = 2_000
 """Of a series; longer ones are made shorter by `shortened`."""
 _MOST_ROWS = 50_000
@@ -40,60 +38,11 @@ _WINDOW = (
 )  # fmt: skip
 
 
-class SegmentQuery(Part):
-    """Which windows are wanted."""
-
-    windows: int = Field(24, ge=1, le=336, description="So many of the newest windows.")
-    until: Moment | None = Field(
-        None,
-        description="The newest before then: ISO 8601; without zone, in the configured `timezone`.",
-        examples=["2026-10-14T00:00:00Z"],
-    )
-    level: int | None = Field(
-        None,
-        ge=0,
-        le=MOST_DIMENSIONS,
-        description="Segments that name so many dimensions; 0: all contacts, 1: single values, 2: pairs.",
-    )
-
-
-class SeriesQuery(Part):
-    """Which series is wanted; the query of each deployment has its dimensions."""
-
-    segment: list[str] = Field([])
-    metric: Text | None = Field(
-        None,
-        description="Whose values are given: a metric, or `contacts`, `complaints`, `together`.",
-        examples=["aht_seconds"],
-    )
-    since: Moment | None = Field(
-        None,
-        description="Windows that begin then or later: ISO 8601; without zone, in the configured `timezone`.",
-        examples=["2026-10-01T00:00:00Z"],
-    )
-    until: Moment | None = Field(
-        None, description="Windows that begin before then, likewise.", examples=["2026-10-14T00:00:00Z"]
-    )
-
-
-def series_query(dimensions: Sequence[str]) -> type[SeriesQuery]:
-    """The query of a deployment with these dimensions."""
-    names = "|".join(re.escape(name) for name in dimensions)
-    pair = Annotated[str, StringConstraints(pattern=rf"^({names}):[^\x00]+$", max_length=LONGEST_TEXT)]
-    examples = [[f"{name}:{value}" for name, value in zip(dimensions, ("billing", "voice"), strict=False)]]
-    described: Any = Field(
-        [],
-        description="`dimension:value`, once for each dimension of the segment; none: all contacts.",
-        examples=examples,
-        max_length=len(dimensions),
-    )
-    return create_model("SeriesQuery", __base__=SeriesQuery, segment=(list[pair], described))
-
-
 def segment_routes(
     store: StoreAccess,
     *,
     read: Requirement,
+    subjects: Sequence[str],
     zone: dt.tzinfo = dt.UTC,
     dimensions: Sequence[str] = ("queue", "channel", "language"),
 ) -> APIRouter:
@@ -105,6 +54,8 @@ def segment_routes(
         What they ask.
     read
         Who may read.
+    subjects
+        What incidents can be about: metrics and the like, by name.
     zone
         Of times that carry none.
     dimensions
@@ -143,8 +94,10 @@ def segment_routes(
         More than 2,000 windows are put together in groups of equal length: counts are added, `mean` is weighted by
         its values, and score, state, observed, expected, low and high are those of the group's window with the
         highest score.
+
+        Once anything was counted, a segment or a metric that nobody knows is 422.
         """
-        return _json(await store.ask(lambda opened: _series(opened, query, dimensions, zone)))
+        return _json(await store.ask(lambda opened: _series(opened, query, subjects, dimensions, zone)))
 
     return routes
 
@@ -180,7 +133,10 @@ def _segments(store: "Store", query: SegmentQuery, until: dt.datetime | None) ->
     return {"segments": ordered, "truncated": len(rows) > _MOST_ROWS}
 
 
-def _series(store: "Store", query: SeriesQuery, dimensions: Sequence[str], zone: dt.tzinfo) -> dict[str, Any]:
+def _series(
+    store: "Store", query: SeriesQuery, subjects: Sequence[str], dimensions: Sequence[str], zone: dt.tzinfo
+) -> dict[str, Any]:
+    from cxad_pipeline.store.segment_names import known_as
     from cxad_pipeline.store.window_listing import find_trends, find_windows
 
     pairs = [(name, value) for name, _, value in (pair.partition(":") for pair in query.segment)]
@@ -188,6 +144,12 @@ def _series(store: "Store", query: SeriesQuery, dimensions: Sequence[str], zone:
     since, until = (None if at is None else in_zone(at, zone) for at in (query.since, query.until))
     with store.reading() as connection:
         rows = find_windows(connection, since=since, until=until, segment=segment, limit=_MOST_ROWS + 1)
+        if not rows:
+            _check_segment(connection, segment)
+            segment = known_as(connection, segment)
+            rows = find_windows(connection, since=since, until=until, segment=segment, limit=_MOST_ROWS + 1)
+        if not any(query.metric in row["metrics"] for row in rows):  # it may have been watched earlier
+            _check_metric(connection, query.metric, subjects)
         windows = rows[_MOST_ROWS - 1 :: -1]
         trends = find_trends(connection, windows, segment, query.metric)
     points = [_point(row, query.metric, trend) for row, trend in zip(windows, trends, strict=True)]
@@ -198,6 +160,44 @@ def _series(store: "Store", query: SeriesQuery, dimensions: Sequence[str], zone:
         "windows": len(points),
         "truncated": len(rows) > _MOST_ROWS,
     }
+
+
+def _check_segment(connection: "Connection", segment: "Key") -> None:
+    """Refuse a segment that has no window and is not watched, once anything was counted.
+
+    Raises
+    ------
+    ProblemError
+        422, with the nearest ones.
+    """
+    from cxad_pipeline.store.silences import UnknownSegmentError, check_segment
+    from cxad_pipeline.store.window_listing import find_windows
+
+    if find_windows(connection, since=None, until=None, segment=segment, limit=1):
+        return  # it may have been watched earlier
+    try:
+        check_segment(connection, segment)
+    except UnknownSegmentError as error:
+        raise _unknown("segment", str(error)) from error
+
+
+def _check_metric(connection: "Connection", metric: str | None, subjects: Sequence[str]) -> None:
+    """Refuse a metric that is not watched, once anything was counted.
+
+    Raises
+    ------
+    ProblemError
+        422, with those that are watched.
+    """
+    from cxad_pipeline.store.window_listing import find_windows
+
+    if metric not in (None, *subjects) and find_windows(connection, since=None, until=None, level=0, limit=1):
+        raise _unknown("metric", f"no such metric (allowed: {', '.join(subjects)})")
+
+
+def _unknown(field: str, message: str) -> ProblemError:
+    faults = [{"message": message, "field": field}]
+    return ProblemError(422, f"The query parameter {field!r}: {message}", faults=faults, n_faults=1)
 
 
 def _point(row: "SegmentWindow", metric: str | None, trend: "Trend") -> dict[str, Any]:

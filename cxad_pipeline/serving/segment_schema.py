@@ -1,4 +1,4 @@
-"""The answers about segments over time in words, for the OpenAPI.
+"""The queries and answers about segments over time in words, for the OpenAPI.
 
 Belongs here: what each key means, its unit and range. Does not belong here: reading windows (`routes_segments`).
 """
@@ -6,11 +6,17 @@ Belongs here: what each key means, its unit and range. Does not belong here: rea
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, create_model
 
+from cxad_pipeline.interactions.record import LONGEST_TEXT
 from cxad_pipeline.serving.incident_schema import Part
+from cxad_pipeline.serving.query import Moment, Text
+
+MOST_DIMENSIONS = 100
 
 WindowState = Literal[
     "tested", "empty", "too_few", "missing", "cold_start", "late", "not_answered", "no_metric", "special_day"
@@ -24,6 +30,56 @@ _STATE = (
     "incidents.special_days; null: nobody has looked."
 )
 _BEYOND = "More windows match than are read, 50,000: the earliest are left out."
+
+
+class SegmentQuery(Part):
+    """Which windows are wanted."""
+
+    windows: int = Field(24, ge=1, le=336, description="So many of the newest windows.")
+    until: Moment | None = Field(
+        None,
+        description="The newest before then: ISO 8601; without zone, in the configured `timezone`.",
+        examples=["2026-10-14T00:00:00Z"],
+    )
+    level: int | None = Field(
+        None,
+        ge=0,
+        le=MOST_DIMENSIONS,
+        description="Segments that name so many dimensions; 0: all contacts, 1: single values, 2: pairs.",
+    )
+
+
+class SeriesQuery(Part):
+    """Which series is wanted; the query of each deployment has its dimensions."""
+
+    segment: list[str] = Field([])
+    metric: Text | None = Field(
+        None,
+        description="Whose values are given: a metric, or `contacts`, `complaints`, `together`.",
+        examples=["aht_seconds"],
+    )
+    since: Moment | None = Field(
+        None,
+        description="Windows that begin then or later: ISO 8601; without zone, in the configured `timezone`.",
+        examples=["2026-10-01T00:00:00Z"],
+    )
+    until: Moment | None = Field(
+        None, description="Windows that begin before then, likewise.", examples=["2026-10-14T00:00:00Z"]
+    )
+
+
+def series_query(dimensions: Sequence[str]) -> type[SeriesQuery]:
+    """The query of a deployment with these dimensions."""
+    names = "|".join(re.escape(name) for name in dimensions)
+    pair = Annotated[str, StringConstraints(pattern=rf"^({names}):[^\x00]+$", max_length=LONGEST_TEXT)]
+    examples = [[f"{name}:{value}" for name, value in zip(dimensions, ("billing", "voice"), strict=False)]]
+    described: Any = Field(
+        [],
+        description="`dimension:value`, once for each dimension of the segment; none: all contacts.",
+        examples=examples,
+        max_length=len(dimensions),
+    )
+    return create_model("SeriesQuery", __base__=SeriesQuery, segment=(list[pair], described))
 
 
 class WindowDetails(Part):

@@ -1,7 +1,7 @@
 """Sees to it that one sidecar runs for a state folder, however many workers share it.
 
-Belongs here: the lock, starting the sidecar, starting it again, stopping it. Does not belong here: what it does
-(`sidecar`).
+Belongs here: the lock, what the sidecar is handed, starting it, starting it again, stopping it. Does not belong here:
+what it does (`sidecar`).
 
 Each worker tries to lock `sidecar.lock`; the one that holds it starts the sidecar, which inherits the lock: the system
 gives it free when both have ended. So, when a worker is killed, another one takes over as soon as the old sidecar is
@@ -126,19 +126,21 @@ class Supervisor:
                 _ended(child)
         except OSError as error:
             return f"it can't be started or watched ({error})"
+        except Exception as error:
+            log.exception("the sidecar can't be started or watched")
+            return f"it can't be started or watched ({type(error).__name__})"
 
     def _started(self, lock: int) -> subprocess.Popen[bytes]:
+        line = handed_over(self._settings)
         child = subprocess.Popen(
             [sys.executable, "-m", "cxad_pipeline.serving.sidecar"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=() if sys.platform == "win32" else (lock,),
         )
-        # The environment may have changed since, and the file too; what is secret goes through this pipe alone.
-        tree = self._settings.model_dump(exclude={"alerts": {"slack_webhook_url"}})
         assert child.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended already, which `_watched` sees
-            child.stdin.write(json.dumps(tree, default=_plain).encode() + b"\n")
+            child.stdin.write(line)
             child.stdin.flush()
         return child
 
@@ -155,6 +157,20 @@ class Supervisor:
             elif time.monotonic() - seen > _STALLED_SECONDS:
                 return f"it has given no sign of life for {_STALLED_SECONDS:g} s"
         return None
+
+
+def handed_over(settings: Settings) -> bytes:
+    """The settings as the sidecar reads them: one line of JSON, through a pipe, since it may hold a password.
+
+    They are handed over since file and environment may have changed meanwhile. `alerts` stays behind as a whole,
+    whatever secrets it has: the sidecar sends no messages.
+
+    Raises
+    ------
+    TypeError
+        If a section that the sidecar does get holds what JSON has not, such as a secret.
+    """
+    return json.dumps(settings.model_dump(exclude={"alerts"}), default=_plain).encode() + b"\n"
 
 
 def _try_lock(handle: int) -> bool:

@@ -80,23 +80,6 @@ def baselines_at(connection: Connection, segment: Key, moments: Sequence[dt.date
     return [known.get(number) for number in numbers]
 
 
-def closures(connection: Connection) -> dict[str, Key]:
-    """All values that the contacts of each segment of the newest calibration share, by the segment's digest."""
-    newest = select(baselines.c.calibration_id).order_by(baselines.c.calibration_id.desc()).limit(1).scalar_subquery()
-    query = select(baselines.c.segment_digest, baselines.c.known).where(baselines.c.calibration_id == newest)
-    return {row.segment_digest: _key(row.known["closure"]) for row in connection.execute(query)}
-
-
-def closure_of(connection: Connection, segment: Key) -> Key:
-    """All values that the contacts of a segment share by the newest calibration; those of its name where it is new."""
-    newest = select(baselines.c.calibration_id).order_by(baselines.c.calibration_id.desc()).limit(1).scalar_subquery()
-    query = select(baselines.c.known).where(
-        baselines.c.calibration_id == newest, baselines.c.segment_digest == digest(segment_text(segment))
-    )
-    known = connection.scalars(query).one_or_none()
-    return segment if known is None else _key(known["closure"])
-
-
 def outdated(before: dt.datetime) -> Select[tuple[int]]:
     """Calibrations by whose baselines no window goes that was counted at a moment or later."""
     newest = select(calibrations.c.at).where(calibrations.c.at <= before).order_by(calibrations.c.at.desc()).limit(1)
@@ -147,9 +130,10 @@ def _baselines(document: dict[str, Any], slots: bytes) -> SegmentBaselines:
             for mean in means
         },
         {count["name"]: CountBaseline(count["name"], next(arrays), float(count["dispersion"])) for count in counts},
-        _key(document["closure"]),
+        key_of(document["closure"]),
     )
 
 
-def _key(pairs: Iterable[Sequence[str]]) -> Key:
+def key_of(pairs: Iterable[Sequence[str]]) -> Key:
+    """A segment from its JSON."""
     return tuple((name, value) for name, value in pairs)

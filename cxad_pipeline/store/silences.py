@@ -18,9 +18,9 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from cxad_pipeline.incidents.incident import contains, segment_of, segment_text
 from cxad_pipeline.incidents.segments import Key
-from cxad_pipeline.store.baselines import closures
 from cxad_pipeline.store.columns import storable
-from cxad_pipeline.store.incident_tables import segments, silences
+from cxad_pipeline.store.incident_tables import silences
+from cxad_pipeline.store.segment_names import as_stored, closures
 
 Scope = Literal["incidents", "anomalies"]
 SCOPES: tuple[str, ...] = get_args(Scope)
@@ -132,10 +132,8 @@ def check_segment(connection: Connection, segment: Key) -> None:
     UnknownSegmentError
         If it covers none.
     """
-    known = [_as_stored(closure) for closure in closures(connection).values()]
-    if not known:
-        known = [_as_stored(segment_of(text)) for text in connection.scalars(select(segments.c.segment))]
-    wanted = _as_stored(segment)
+    known = list(closures(connection).values())
+    wanted = as_stored(segment)
     if known and not any(contains(wanted, key) for key in known):
         raise UnknownSegmentError(f"none of the segments that are watched lies in it; {_nearest(wanted, known)}")
 
@@ -229,17 +227,13 @@ def silencing(
         Silences of another scope cover nothing.
     """
     # In the form that a database holds, since anomalies are read from one.
-    inner = _as_stored(segment)
+    inner = as_stored(segment)
     named = None if metric is None else storable(metric)
     for silence in candidates:
         of_metric = silence.scope == scope and silence.metric in (None, named)
-        if of_metric and contains(_as_stored(silence.segment), inner):
+        if of_metric and contains(as_stored(silence.segment), inner):
             return silence
     return None
-
-
-def _as_stored(segment: Key) -> Key:
-    return tuple((storable(name), storable(value)) for name, value in segment)
 
 
 def _silence(row: Row[Any]) -> Silence:

@@ -88,7 +88,7 @@ def test_an_incident_is_given_whole_with_title_verdict_calls_and_messages(client
     said = client.post("/api/feedback", json={"incident_id": one.id, "verdict": "confirmed", "note": "line down"})
     assert said.status_code == 201, said.text
     found = _get(client, f"/api/incidents/{one.id}", incident_schema.WholeIncident)
-    what = "hold time averages 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2"
+    what = "hold time around 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2"
     assert found["title"] == f"billing / voice / de: {what}"
     assert found["segment"] == dict(BILLING)
     assert (found["score"], found["alert_score"], found["severity"], found["alert_severity"]) == (6.1, 5.4, 70.0, 61.0)
@@ -355,8 +355,14 @@ def test_a_series_names_its_segment_in_the_address(client: TestClient, store: St
     path = "/api/timeseries?segment=channel:chat&segment=queue:sales"
     points = _get(client, path, segment_schema.TimeSeries)["points"]
     assert [point["contacts"] for point in points] == [20] * 5, "in whatever order it is named"
-    assert _get(client, "/api/timeseries?segment=queue:nowhere", segment_schema.TimeSeries)["points"] == []
-    for nonsense in ("segment=team:red", "segment=queue", "segment=queue:", "metric=", "segment=queue:a%00b"):
+    for nonsense in (
+        "segment=team:red",
+        "segment=queue",
+        "segment=queue:",
+        "segment=queue:nowhere",
+        "metric=",
+        "segment=queue:a%00b",
+    ):
         assert client.get(f"/api/timeseries?{nonsense}").status_code == 422, nonsense
 
 

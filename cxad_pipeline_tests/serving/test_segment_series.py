@@ -15,6 +15,7 @@ from incident_store_world import BILLING, HOUR, METRICS, SALES, at, incident, sa
 
 from cxad_pipeline.incidents.bands import NORMAL, CountBaseline, MeanBaseline, SegmentBaselines
 from cxad_pipeline.incidents.incident import Call
+from cxad_pipeline.interactions.configured_columns import subjects
 from cxad_pipeline.serving.app import create_app
 from cxad_pipeline.serving.segment_schema import TimeSeries
 from cxad_pipeline.settings import Settings
@@ -105,8 +106,82 @@ def test_what_is_not_known_is_null(client: TestClient, store: Store) -> None:
     for path in ("/api/timeseries?metric=aht_seconds", f"{SERIES}together", "/api/timeseries?segment=queue:sales"):
         for point in points_of(client, path):
             assert [point[name] for name in usual] == [None] * 3, path
-    unknown = points_of(client, f"{SERIES}nonsense")[0]
-    assert [unknown[name] for name in ("observed", *usual)] == [None] * 4
+
+
+def test_a_metric_that_is_none_is_refused_with_those_that_are_watched(
+    client: TestClient, store: Store, keyed: Settings
+) -> None:
+    for when, status in (("before anything was counted", 200), ("then", 422)):
+        for path in (f"{SERIES}hold_tme", f"{SERIES}hold_tme&since=2030-01-01T00:00:00Z"):
+            assert client.get(path).status_code == status, (when, path)
+        save_windows(store, 2)
+    answer = client.get(f"{SERIES}hold_tme").json()
+    assert answer["detail"].startswith("The query parameter 'metric': no such metric (allowed: ")
+    named = answer["detail"].rpartition("(allowed: ")[2].removesuffix(")").split(", ")
+    assert named == subjects(keyed)
+    assert (answer["faults"][0]["field"], answer["n_faults"]) == ("metric", 1)
+    assert "hold_tme" not in str(answer)
+    for name in named:
+        assert len(points_of(client, f"{SERIES}{name}")) == 2, name
+        assert points_of(client, f"{SERIES}{name}&since=2030-01-01T00:00:00Z") == []
+
+
+def test_a_metric_that_was_watched_earlier_keeps_its_past(store_url: str, store: Store, keyed: Settings) -> None:
+    save_windows(store, 2)
+    one = {"metrics": [{"name": "transfers", "bad": "high"}]}
+    now = Settings.model_validate(keyed.model_dump() | {"incidents": one})
+    assert "csat" not in subjects(now)
+    with TestClient(create_app(now), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50_000)) as client:
+        assert [point["mean"] for point in points_of(client, f"{SERIES}csat")] == [4.0, 4.0]
+        assert client.get(f"{SERIES}aht_second").status_code == 422
+
+
+def test_a_segment_that_nobody_knows_is_refused_with_the_nearest(client: TestClient, store: Store) -> None:
+    paths = ("/api/timeseries?segment=queue:biling", "/api/timeseries?segment=queue:biling&metric=csat")
+    for path in paths:
+        assert points_of(client, path) == [], "nothing was counted: it may be still to come"
+    save_windows(store, 2)
+    for path in paths:
+        answer = client.get(path)
+        assert answer.status_code == 422, path
+        found = answer.json()
+        assert found["detail"].startswith("The query parameter 'segment': ")
+        assert "queue=billing" in found["detail"]
+        assert (found["faults"][0]["field"], found["n_faults"]) == ("segment", 1)
+        assert "biling" not in str(found)
+    assert points_of(client, "/api/timeseries?segment=queue:billing&since=2030-01-01T00:00:00Z") == []
+
+
+def test_a_segment_that_is_no_longer_watched_keeps_its_past(client: TestClient, store: Store) -> None:
+    save_windows(store, 2)
+    calibrate(store, 0)  # of billing alone
+    assert len(points_of(client, "/api/timeseries?segment=queue:sales")) == 2
+    assert points_of(client, "/api/timeseries?segment=queue:sales&since=2030-01-01T00:00:00Z") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/segments?queue=billing", "windows, until, level"),
+        ("/api/timeseries?queue=billing", "segment, metric, since, until"),
+        ("/api/alerts?status=dead", "state, cursor, limit"),
+        (
+            "/api/incidents?severity=40",
+            "status, since, until, min_severity, critical, cursor, limit, queue, channel, language",
+        ),
+    ],
+)
+def test_a_parameter_that_there_is_not_is_refused_with_those_that_there_are(
+    client: TestClient, path: str, allowed: str
+) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 422
+    found, name = answer.json(), path.partition("?")[2].partition("=")[0]
+    assert found["faults"][0]["field"] == name
+    detail = found["detail"]
+    assert detail.startswith(f"The query parameter {name!r}: no such parameter (allowed: ")
+    assert set(detail.rpartition("(allowed: ")[2].removesuffix(")").split(", ")) == set(allowed.split(", "))
+    assert detail.endswith(found["faults"][0]["message"].removeprefix("query parameter: "))
 
 
 def test_windows_of_another_length_than_the_calibration_had_are_not_held_against_it(
