@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cxad_pipeline.alerting.message import Block
-from cxad_pipeline.alerting.wording import LABEL, address, one_line
+from cxad_pipeline.alerting.wording import LABEL, address, commands_in_words, one_line
 
 _SECTION_LIMIT = 3000
 _HEADER_LIMIT = 150
@@ -46,6 +46,11 @@ def plain_section(*lines: str) -> Block:
 def section(mrkdwn: str) -> Block:
     """A section of a text that is already escaped and within 3000 characters."""
     return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn, "verbatim": True}}
+
+
+def commands_section(commands: Mapping[str, str]) -> Block:
+    """Commands to be copied, each after words of our own, which may be none."""
+    return section(commands_in_words({words: code(command, _SECTION_LIMIT) for words, command in commands.items()}))
 
 
 def code(text: str, limit: int) -> str:

@@ -14,9 +14,8 @@ from cxad_pipeline.alerting.block_kit import code, context, header, links_sectio
 from cxad_pipeline.alerting.incident_messages import ID, MessageContext, example_words, incident_line
 from cxad_pipeline.alerting.message import Block, Message
 from cxad_pipeline.alerting.wording import (
-    LABEL,
-    address,
-    aligned,
+    examples_in_lines,
+    links_in_words,
     moment_in_words,
     one_line,
     percent,
@@ -163,12 +162,10 @@ class _Told:
         if self.incidents:
             lines += ["Incidents (severity, segment, what, since)", *(f"  {line}" for line in self.incidents)]
         if self.anomalies:
-            lines.append("Most severe single contacts (severity, start, interaction)")
-            places = aligned([row[:3] for row in self.anomalies], right=(0,))
-            lines += [f"  {place}  {row[3]}".rstrip() for place, row in zip(places, self.anomalies, strict=True)]
-        links = self.context.links
-        if links:
-            lines.append(" · ".join(f"{one_line(name, LABEL)}: {address(url)}" for name, url in links.items()))
+            title = "Most severe single contacts (severity, start, interaction)"
+            lines += [title, *examples_in_lines(self.anomalies)]
+        if self.context.links:
+            lines.append(links_in_words(self.context.links))
         return "\n".join(lines)
 
     def blocks(self) -> list[Block]:
@@ -191,8 +188,7 @@ class _Told:
         if self.incidents:
             parts.append(mail_html.table("Incidents", [(line,) for line in self.incidents]))
         if self.anomalies:
-            names = ("Severity", "Start", "Interaction", "Why")
-            parts.append(mail_html.table("Most severe single contacts", self.anomalies, names=names))
+            parts.append(mail_html.examples("Most severe single contacts", self.anomalies))
         if self.context.links:
             parts.append(mail_html.links_line(self.context.links))
         return mail_html.page(self.headline, parts)

@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from cxad_pipeline.alerting import mail_html
-from cxad_pipeline.alerting.block_kit import code, context, header, links_section, plain_section, section
+from cxad_pipeline.alerting import block_kit, mail_html
 from cxad_pipeline.alerting.message import Block, Message
 from cxad_pipeline.alerting.notices import NoticeKind
 from cxad_pipeline.alerting.wording import (
     LABEL,
-    address,
-    aligned,
+    commands_in_words,
+    commands_of,
+    examples_in_lines,
     length_in_words,
+    links_in_words,
     moment_in_words,
     one_line,
     span_in_words,
@@ -250,38 +251,39 @@ class _Told:
     @property
     def facts(self) -> list[str]:
         model = [f"model {one_line(self.incident.model_version, LABEL)}"] if self.incident.model_version else []
-        budget = self.context.budget_words(self.incident.updated_at)
-        return [*model, budget, f"incident {one_line(self.incident.id, ID)}"]
+        return [*model, self.context.budget_words(self.incident.updated_at)]
+
+    @property
+    def commands(self) -> dict[str, str]:
+        return commands_of(one_line(self.incident.id, ID), stands=self.incident.status in ("open", "resolved"))
 
     def text(self) -> str:
         lines = [self.headline, *self.state]
         lines += [f"Also: {reason}" if place == 0 else f"      {reason}" for place, reason in enumerate(self.reasons)]
         lines += [f"Mostly in {cause}" for cause in self.cause]
         if self.examples:
-            lines.append("Examples (severity, start, interaction)")
-            places = aligned([row[:3] for row in self.examples], right=(0,))
-            for place, row in zip(places, self.examples, strict=True):
-                lines.append(f"  {place}  {row[3]}".rstrip())
+            lines += ["Examples (severity, start, interaction)", *examples_in_lines(self.examples)]
         lines.append(" · ".join(self.facts))
-        links = self.context.links
-        if links:
-            lines.append(" · ".join(f"{one_line(name, LABEL)}: {address(url)}" for name, url in links.items()))
-        return "\n".join(lines)
+        if self.context.links:
+            lines.append(links_in_words(self.context.links))
+        return "\n".join([*lines, commands_in_words(self.commands)])
 
     def blocks(self) -> list[Block]:
         # In two, for Slack cuts a header.
-        blocks = [header(self.title), plain_section(self.what[:1].upper() + self.what[1:]), context(*self.state)]
+        title, what = block_kit.header(self.title), block_kit.plain_section(self.what[:1].upper() + self.what[1:])
+        blocks = [title, what, block_kit.context(*self.state)]
         if self.reasons:
-            blocks.append(plain_section("Also", *(f"• {reason}" for reason in self.reasons)))
-        blocks += [plain_section(f"Mostly in {cause}") for cause in self.cause]
+            blocks.append(block_kit.plain_section("Also", *(f"• {reason}" for reason in self.reasons)))
+        blocks += [block_kit.plain_section(f"Mostly in {cause}") for cause in self.cause]
         if self.examples:
-            blocks.append(context("Examples: severity, interaction, start"))
+            blocks.append(block_kit.context("Examples: severity, interaction, start"))
         for severity, start, name, why in self.examples:
-            blocks.append(section(f"*{severity}* · {code(name, ID)} · {start}"))
-            blocks += [context(why)] if why else []
-        blocks.append(context(" · ".join(self.facts)))
+            blocks.append(block_kit.section(f"*{severity}* · {block_kit.code(name, ID)} · {start}"))
+            blocks += [block_kit.context(why)] if why else []
+        blocks.append(block_kit.context(" · ".join(self.facts)))
         if self.context.links:
-            blocks.append(links_section(self.context.links))
+            blocks.append(block_kit.links_section(self.context.links))
+        blocks.append(block_kit.commands_section(self.commands))
         return blocks
 
     def html(self) -> str:
@@ -291,9 +293,8 @@ class _Told:
         if self.cause:
             parts.append(mail_html.table("Mostly in", [(cause,) for cause in self.cause]))
         if self.examples:
-            names = ("Severity", "Start", "Interaction", "Why")
-            parts.append(mail_html.table("Examples", self.examples, names=names))
+            parts.append(mail_html.examples("Examples", self.examples))
         parts.append(mail_html.links_line(self.context.links) if self.context.links else "")
-        parts.append(mail_html.paragraph(" · ".join(self.facts), quiet=True))
+        parts += [mail_html.paragraph(" · ".join(self.facts), quiet=True), mail_html.commands_line(self.commands)]
         accent = "#c4314b" if self.incident.status == "open" else "#7a7a7a"
         return mail_html.page(self.headline, [part for part in parts if part], accent=accent)

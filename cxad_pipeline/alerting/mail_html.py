@@ -19,11 +19,15 @@ _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;
 _RULE = "border-bottom:1px solid rgba(128,128,128,0.35)"
 _QUIET = "color:#7a7a7a;font-size:13px"
 _CELL = f"padding:4px 12px 4px 0;text-align:left;vertical-align:top;overflow-wrap:anywhere;{_RULE}"
+_CODE = "font-family:Menlo,Consolas,monospace;overflow-wrap:anywhere"
 
 _WHOLE = "white-space:nowrap"
 _SHORT = 17
 """Characters up to which a cell stays on one line, such as a moment with its year: columns of short texts would be
 narrowed to a letter or two in favour of a long one."""
+_NAME = 36
+"""Characters up to which an interaction's name does, such as a UUID, to be told and copied whole: a telephone of 380 px
+has room for so many, and for no column beside them."""
 
 
 def escape(text: str) -> str:
@@ -64,23 +68,50 @@ def paragraph(text: str, *, quiet: bool = False) -> str:
     return f'<p style="{style}">{escape(text)}</p>'
 
 
-def table(title: str, rows: Sequence[Sequence[str]], *, names: Sequence[str] = ()) -> str:
-    """A titled table of any texts, (rows, columns), with the columns' names where there are any."""
-    top = "".join(
-        f'<th scope="col" style="{_CELL};{_WHOLE};{_QUIET};font-weight:normal">{escape(name)}</th>' for name in names
-    )
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>\n" for row in rows)
-    head = f"<tr>{top}</tr>\n" if top else ""
+def table(title: str, rows: Sequence[Sequence[str]]) -> str:
+    """A titled table of any texts, (rows, columns)."""
+    return _table(title, ["".join(map(_cell, row)) for row in rows])
+
+
+def examples(title: str, rows: Sequence[tuple[str, str, str, str]]) -> str:
+    """A titled list of interactions, each with what is said of it below its name.
+
+    Parameters
+    ----------
+    title
+        Any text; it is escaped, as all is.
+    rows
+        Severity, start, name and why, (rows, 4); why may be empty.
+    """
+    cells = []
+    for severity, start, name, why in rows:
+        style = f' style="{_WHOLE}"' if len(name) <= _NAME else ""
+        below = (line for line in (f"severity {severity}, {start}", why) if line)
+        said = "".join(f'<br><span style="{_QUIET}">{escape(line)}</span>' for line in below)
+        cells.append(f'<td style="{_CELL}"><span{style}>{escape(name)}</span>{said}</td>')
+    return _table(title, cells)
+
+
+def _table(title: str, rows: Sequence[str]) -> str:
+    body = "".join(f"<tr>{row}</tr>\n" for row in rows)
     return (
         f'<h2 style="font-size:15px;margin:14px 0 2px 0">{escape(title)}</h2>\n'
-        f'<table width="100%" cellpadding="0" cellspacing="0" style="border-collapse:collapse;font-size:14px">\n'
-        f"{head}{body}</table>"
+        '<table width="100%" cellpadding="0" cellspacing="0" style="border-collapse:collapse;font-size:14px">\n'
+        f"{body}</table>"
     )
 
 
 def _cell(text: str) -> str:
     style = f"{_CELL};{_WHOLE}" if len(text) <= _SHORT else _CELL
     return f'<td style="{style}">{escape(text)}</td>'
+
+
+def commands_line(commands: Mapping[str, str]) -> str:
+    """Commands to be copied, each after its words, which may be none; any texts."""
+    shown = [
+        f'{escape(words)} <code style="{_CODE}">{escape(command)}</code>'.strip() for words, command in commands.items()
+    ]
+    return f'<p style="margin:0 0 10px 0;{_QUIET}">{" &middot; ".join(shown)}</p>'
 
 
 def links_line(links: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ Belongs here: single words and lines. Does not belong here: which lines a messag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -41,6 +41,31 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list
         ).rstrip()
         for row in rows
     ]
+
+
+def examples_in_lines(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    """Interactions, (r, 4): severity, start, name and why, the first three under each other."""
+    places = aligned([row[:3] for row in rows], right=(0,))
+    return [f"  {place}  {row[3]}".rstrip() for place, row in zip(places, rows, strict=True)]
+
+
+def links_in_words(links: Mapping[str, str]) -> str:
+    """Links in one line: "Dagster: http://127.0.0.1:3000 · ..."."""
+    return " · ".join(f"{one_line(name, LABEL)}: {address(url)}" for name, url in links.items())
+
+
+def commands_of(incident_id: str, *, stands: bool) -> dict[str, str]:
+    """What to do next about an incident, to be copied: the words before each command, and the command.
+
+    Nobody is asked whether one that does not stand, since it was merged or withdrawn, was real.
+    """
+    found = {"": f"cxad incident {incident_id}"}
+    return {**found, "not real?": f"cxad feedback {incident_id} false_alarm"} if stands else found
+
+
+def commands_in_words(commands: Mapping[str, str]) -> str:
+    """Commands in one line, each after its words."""
+    return " · ".join(f"{words} {command}".strip() for words, command in commands.items())
 
 
 def percent(share: float) -> str:

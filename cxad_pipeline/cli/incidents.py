@@ -1,7 +1,7 @@
 """Incidents and what people say of them, as commands.
 
 Belongs here: `incidents`, `incident`, `feedback`, `precision`: arguments, and what is shown. Does not belong here:
-silences and messages (`silencing`), calibration and backtest (`backtesting`).
+silences and messages (`silencing`), who was told of it (`telling`), calibration and backtest (`backtesting`).
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cxad_pipeline.cli.configured import configured, stored
 from cxad_pipeline.cli.moments import moment, placed, shown
+from cxad_pipeline.cli.telling import delivery_words, error_words, silence_of, telling_words
 from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, printable, say, show, show_table, stop
 from cxad_pipeline.cli.verdict_effects import of_anomaly, of_incident
 from cxad_pipeline.serving.incident_answers import titles
@@ -23,7 +23,6 @@ from cxad_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from cxad_pipeline.store.incidents import StoredIncident
-    from cxad_pipeline.store.outbox_status import Delivery
 
 STATUSES = ("open", "resolved", "merged", "withdrawn")
 VERDICTS = ("confirmed", "expected", "false_alarm", "new_trend")
@@ -51,6 +50,7 @@ def incidents(status: tuple[str, ...], since: dt.datetime | None, until: dt.date
     """
     settings = configured()
     from cxad_pipeline.store.incidents import IncidentFilter, find_incidents
+    from cxad_pipeline.store.silences import find_silences
 
     wanted = IncidentFilter(
         statuses=status,  # type: ignore[arg-type]  # click has checked them
@@ -59,6 +59,8 @@ def incidents(status: tuple[str, ...], since: dt.datetime | None, until: dt.date
     )
     with stored(settings) as connection:
         found, more = find_incidents(connection, wanted, limit=limit)
+        silences, now = find_silences(connection, scope="incidents"), dt.datetime.now(dt.UTC)
+        silenced = {one.incident.id for one in found if silence_of(connection, one, silences, now) is not None}
     if not found:
         say("no incidents")
         return
@@ -71,7 +73,7 @@ def incidents(status: tuple[str, ...], since: dt.datetime | None, until: dt.date
             shown(one.incident.started_at, settings),
             "" if one.incident.status == "open" else shown(one.incident.ended_at, settings),
             f"{one.incident.severity:.0f}",
-            "at once" if one.incident.critical else "digest",
+            "silenced" if one.incident.id in silenced else "at once" if one.incident.critical else "digest",
             one.verdict["verdict"] if one.verdict else "",
             title(one.incident),
         )
@@ -92,13 +94,16 @@ def incident(incident_id: str) -> None:
     settings = configured()
     from cxad_pipeline.store.incidents import get_incident
     from cxad_pipeline.store.outbox_status import find_deliveries
+    from cxad_pipeline.store.silences import find_silences
 
     with stored(settings) as connection:
         found = get_incident(connection, incident_id)
         if found is None:
             stop(f"there is no incident {incident_id}; `cxad incidents` lists them", EXIT_USAGE)
         deliveries, _ = find_deliveries(connection, topic=f"incident:{incident_id}", limit=_MOST_ALERTS)
-    show(_titles(settings)(found.incident), _rows(found, deliveries, settings))
+        silences = find_silences(connection, scope="incidents")
+        silence = silence_of(connection, found, silences, dt.datetime.now(dt.UTC))
+    show(_titles(settings)(found.incident), _rows(found, telling_words(found, deliveries, silence, settings), settings))
     calls = sorted(found.calls, key=lambda call: (call.window, call.segment))
     click.echo()
     from cxad_pipeline.incidents.incident_words import count_words, figure_words, segment_words
@@ -122,7 +127,10 @@ def incident(incident_id: str) -> None:
         right=("observed", "usual"),
     )
     if len(calls) > _MOST_CALLS:
-        say(f"{len(calls) - _MOST_CALLS} earlier windows are not shown; GET /api/incidents/{incident_id} has them")
+        from cxad_pipeline.alerting.wording import plural
+
+        left_out = plural(len(calls) - _MOST_CALLS, "earlier row is", "earlier rows are")
+        say(f"{left_out} not shown; GET /api/incidents/{incident_id} has them")
     if deliveries:
         click.echo()
         show_table(
@@ -133,7 +141,7 @@ def incident(incident_id: str) -> None:
                     one["channel"],
                     delivery_words(one, settings),
                     str(one["attempts"]),
-                    one["error"] or "",
+                    error_words(one),
                 )
                 for one in deliveries
             ],
@@ -228,20 +236,13 @@ def login_name(option: str) -> str:
         stop(f"your login name is not known; give {option} NAME", EXIT_USAGE)
 
 
-def delivery_words(delivery: Delivery, settings: Settings) -> str:
-    """What became of a message, and when: "sent 2026-10-13 15:05", "due ..." or "given up ..."."""
-    if delivery["state"] == "pending":
-        return f"due {shown(delivery['due_at'], settings)}"
-    return f"{'sent' if delivery['state'] == 'sent' else 'given up'} {shown(delivery['settled_at'], settings)}"
-
-
 def _titles(settings: Settings) -> Any:
     from cxad_pipeline.interactions.deployment_schema import schema_of
 
     return titles(schema_of(settings))
 
 
-def _rows(found: StoredIncident, deliveries: Sequence[Delivery], settings: Settings) -> list[tuple[str, str]]:
+def _rows(found: StoredIncident, telling: str, settings: Settings) -> list[tuple[str, str]]:
     """What its message says, as rows, and how far that has come."""
     from cxad_pipeline.incidents.incident_words import cause_words, further_reasons, reason_words
     from cxad_pipeline.interactions.deployment_schema import schema_of
@@ -260,7 +261,7 @@ def _rows(found: StoredIncident, deliveries: Sequence[Delivery], settings: Setti
         ),
         ("period", f"{begun}; found {shown(one.opened_at, settings)}"),
         ("severity", severity if severity == found_as else f"{severity}, {found_as} when it was found"),
-        ("told", _telling(found, deliveries, settings)),
+        ("told", telling),
     ]
     reasons = [reason_words(reason, schema.words, unit) for reason in further_reasons(one)]
     causes = [cause_words(cause, one.kind) for cause in one.causes]
@@ -281,15 +282,3 @@ def _rows(found: StoredIncident, deliveries: Sequence[Delivery], settings: Setti
             ("verdict", f"{said['verdict']}, by {said['by']}, {shown(said['at'], settings)}  {said['note']}".rstrip())
         )
     return [(name, "\n".join(map(printable, value.split("\n")))) for name, value in rows]
-
-
-def _telling(found: StoredIncident, deliveries: Sequence[Delivery], settings: Settings) -> str:
-    """How people are told, and when they were, or are to be: a message that waits has told nobody."""
-    how = "at once" if found.incident.critical else "in the digest"
-    sent = max((one["settled_at"] or "" for one in deliveries if one["state"] == "sent"), default="")
-    due = min((one["due_at"] for one in deliveries if one["state"] == "pending"), default="")
-    parts = [f"last sent {shown(sent, settings)}"] if sent else []
-    parts += [f"due {shown(due, settings)}"] if due else []
-    if deliveries:
-        return ", ".join([how, *(parts or ["but no message could be delivered"])])
-    return f"{how}, {shown(found.told.at, settings)}" if found.told.at is not None else f"{how}; nobody has been yet"

@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.cli.instance import Materialized, run_job
 from cxad_pipeline.cli.scoring import unknown_rows
 from cxad_pipeline.cli.terminal import say
@@ -144,7 +145,7 @@ def score_landed(
         before = f" and started before {until:%Y-%m-%d %H:%M}" if until else ""
         advice = "ask for other times" if since or until else "set schedule.first_window"
         raise NothingToScoreError(
-            f"none of {len(listing.ready)} files in {landed.uri} has rows in a window that has ended "
+            f"none of {plural(len(listing.ready), 'file')} in {landed.uri} has rows in a window that has ended "
             f"since {from_then:%Y-%m-%d %H:%M}{before}; land files there, or {advice}"
         )
     runs = neighbouring_runs(partitions, sorted(touched), settings.schedule.max_windows_per_run)
@@ -203,11 +204,11 @@ def calibration_rows(made: Sequence[Materialized]) -> list[tuple[str, str]]:
     model = metadata_of(made, "incident_model")
     shifts = ", ".join(f"{segment} +{shift:g}" for segment, shift in model["threshold_shifts"].items())
     return [
-        ("history", f"{model['history']}, {model['contacts']:,} contacts"),
+        ("history", f"{model['history']}, {plural(model['contacts'], 'contact')}"),
         ("promise", _calibration_in_words(model)),
         ("threshold", f"{model['threshold']:.2f}"),
         ("raised by false alarms", shifts or "nowhere"),
-        ("too little history", f"{model['segments_without_enough_history']} segments: counted, not tested"),
+        ("too little history", f"{plural(model['segments_without_enough_history'], 'segment')}: counted, not tested"),
         *_warning(model),
     ]
 
@@ -223,8 +224,8 @@ def _calibration_in_words(model: Mapping[str, Any]) -> str:
             "are counted meanwhile"
         )
     return (
-        f"{model['segments']} segments, {float(model['weeks_of_history']):.1f} weeks of history; promised at most "
-        f"{model['promised_per_week']:g} a week, {float(model['replayed_per_week']):.1f} in the replay"
+        f"{plural(model['segments'], 'segment')}, {float(model['weeks_of_history']):.1f} weeks of history; promised "
+        f"at most {model['promised_per_week']:g} a week, {float(model['replayed_per_week']):.1f} in the replay"
     )
 
 

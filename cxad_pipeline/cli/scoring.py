@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from rich.progress import DownloadColumn
 
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.cli.terminal import progress_bar
 from cxad_pipeline.interactions.sources import SourceError
 from cxad_pipeline.registry import versions
@@ -48,5 +49,5 @@ def score_with_progress(source: str, output: str, model: str, settings: Settings
 
 def unknown_rows(unknown: Mapping[str, int]) -> list[tuple[str, str]]:
     """The row of the summary on categories that training has not seen; none where there are none."""
-    named = ", ".join(f"{name} in {count:,} rows" for name, count in sorted(unknown.items()))
+    named = ", ".join(f"{name} in {plural(count, 'row')}" for name, count in sorted(unknown.items()))
     return [("unknown to the model", f"{named}: not seen in training")] if named else []

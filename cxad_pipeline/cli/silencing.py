@@ -11,8 +11,9 @@ import datetime as dt
 import click
 
 from cxad_pipeline.cli.configured import configured, stored
-from cxad_pipeline.cli.incidents import delivery_words, login_name
+from cxad_pipeline.cli.incidents import login_name
 from cxad_pipeline.cli.moments import moment, placed, shown
+from cxad_pipeline.cli.telling import delivery_words, error_words
 from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, printable, say, show, show_table, stop
 from cxad_pipeline.interactions.configured_columns import subjects
 from cxad_pipeline.settings import Settings
@@ -172,7 +173,7 @@ def alerts(dead: bool, retry: str | None, limit: int) -> None:
                 one["channel"],
                 str(one["attempts"]),
                 one["headline"] or one["key"],
-                one["error"] or "",
+                error_words(one),
             )
             for one in found
         ]

@@ -20,13 +20,13 @@ def of_incident(one: Incident, said: StoredVerdict, settings: Settings) -> str:
     """What a verdict on an incident brings about, and when."""
     from cxad_pipeline.incidents.incident_words import segment_words
 
-    where = printable(segment_words(one.segment))
+    where, most = printable(segment_words(one.segment)), settings.incidents.max_threshold_shift
     return {
         "confirmed": "it counts as real (`cxad precision`); its windows teach nothing at the next calibration",
         "expected": f"nobody is told of {where}, {one.metric}, until {shown(said.get('until'), settings)} "
         f"({settings.timezone}); `cxad silences` has it, `cxad silence --end` ends it",
         "false_alarm": f"the threshold of {where} may rise at the next calibration, with all its false alarms by "
-        f"{settings.incidents.max_threshold_shift:g} powers of ten at most (incidents.max_threshold_shift)",
+        f"{most:g} {'power' if most == 1 else 'powers'} of ten at most (incidents.max_threshold_shift)",
         "new_trend": f"the baseline of {where} starts again at the next calibration (`cxad calibrate`)",
     }[said["verdict"]]
 

@@ -12,6 +12,7 @@ import dagster as dg
 
 from cxad_pipeline.alerting.channels import Channel
 from cxad_pipeline.alerting.delivery import DeliverySummary
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.defs.metadata import OWNERS, records_table
 from cxad_pipeline.defs.partitions import scoring_windows
 from cxad_pipeline.operations.rounds import deliver_round
@@ -88,7 +89,7 @@ def delivery_sensor(
 
 def in_words(done: DeliverySummary) -> str:
     """A round in one line."""
-    parts = [f"{done.sent} messages sent"]
+    parts = [f"{plural(done.sent, 'message')} sent"]
     if done.failed:
         parts.append(f"{done.failed} failed and will be tried again")
     if done.dead:
@@ -118,9 +119,10 @@ def _dead_letter_check(store: Store) -> dg.AssetCheckResult:
         shown = {state: find_deliveries(connection, state=state, limit=_SHOWN)[0] for state in ("dead", "failing")}
     said = []
     if status.dead:
-        said.append(f"{status.dead} messages were given up; `cxad alerts --retry` sends them again")
+        given_up = plural(status.dead, "message was", "messages were")
+        said.append(f"{given_up} given up; `cxad alerts --retry` makes another try")
     if status.failing:
-        said.append(f"{status.failing} messages failed and will be tried again")
+        said.append(f"{plural(status.failing, 'message')} failed and will be tried again")
     return dg.AssetCheckResult(
         check_name="dead_letters",
         asset_key="alert_notifications",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import numpy as np
 
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.defs.io import WindowTables
 from cxad_pipeline.defs.metadata import OWNERS, picture, records_table
 from cxad_pipeline.defs.partitions import scoring_windows, window_key, windows_for
@@ -156,7 +157,8 @@ def incident_assets(settings: Settings, store_of: Callable[[], Store], teller: T
             found = backtest(settings, config.days, dt.datetime.now(dt.UTC))
         except NoHistoryError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        context.log.info(f"{len(found.incidents)} incidents in {config.days} days; {found.judged_by}")
+        number = plural(len(found.incidents), "incident")
+        context.log.info(f"{number} in {plural(config.days, 'day')}; {found.judged_by}")
         if found.warning is not None:
             context.log.warning(found.warning)
         return dg.MaterializeResult(metadata=_backtest_metadata(found, settings))
@@ -172,8 +174,8 @@ def window_key_of(settings: Settings) -> Callable[[dt.datetime], str]:
 
 def _model_in_words(model: IncidentModel) -> str:
     return (
-        f"{len(model.tree)} segments, {model.monitor.weeks:.1f} weeks; threshold {model.threshold:.2f} for at most "
-        f"{model.promise.per_week:g} incidents a week, {model.replayed_per_week:.1f} in the replay"
+        f"{plural(len(model.tree), 'segment')}, {model.monitor.weeks:.1f} weeks; threshold {model.threshold:.2f} for "
+        f"at most {model.promise.per_week:g} incidents a week, {model.replayed_per_week:.1f} in the replay"
     )
 
 
@@ -227,8 +229,8 @@ def _judged_metadata(judged: Judged, settings: Settings) -> dict[str, Any]:
 def _judged_in_words(judged: Judged, settings: Settings) -> str:
     opened = sum(change.before is None for change in judged.changes)
     return (
-        f"{opened} incidents opened, {len(judged.changes) - opened} changed; {judged.achieved} began in the last week, "
-        f"promised at most {settings.incidents.budget_per_week:g}"
+        f"{plural(opened, 'incident')} opened, {len(judged.changes) - opened} changed; {judged.achieved} began in the "
+        f"last week, promised at most {settings.incidents.budget_per_week:g}"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.compute as pc
 
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.defs.checks import contract_check, landing_check_specs, share_rejected_check
 from cxad_pipeline.defs.metadata import OWNERS, records_table, table_metadata
 from cxad_pipeline.defs.partitions import scoring_windows, windows_for
@@ -82,7 +83,8 @@ def ingestion_assets(settings: Settings) -> list[dg.AssetsDefinition]:
             context.add_asset_metadata(_rejected_metadata(found), "rejected_interactions", key)
         accepted = sum(found.accepted.num_rows for found in rows.values())
         rejected = sum(found.rejected.num_rows for found in rows.values())
-        context.log.info(f"{len(files)} files, {accepted} interactions, {rejected} other rows, {len(windows)} windows")
+        counted = ((len(files), "file"), (accepted, "interaction"), (rejected, "other row"), (len(windows), "window"))
+        context.log.info(", ".join(plural(count, noun) for count, noun in counted))
         tables = {key: found.accepted for key, found in rows.items()}
         yield dg.MaterializeResult(
             asset_key="raw_interactions",

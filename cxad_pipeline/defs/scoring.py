@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cronsim import CronSim
 
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.defs.checks import scoring_check_results, scoring_check_specs
 from cxad_pipeline.defs.io import WindowTables
 from cxad_pipeline.defs.metadata import OWNERS, records_table, same_columns, table_metadata
@@ -78,8 +79,8 @@ def scoring_assets(settings: Settings, store_of: Callable[[], Store]) -> list[dg
             table = scored[key] = with_expected_rate(table, expected_rate(champion.detector))
             context.add_asset_metadata(_window_metadata(table, champion, unknown), partition_key=key)
         rows = sum(table.num_rows for table in scored.values())
-        flagged = sum(anomalies(table) for table in scored.values())
-        context.log.info(f"{rows} interactions scored by {champion.label}, {flagged} anomalies")
+        flagged = plural(sum(anomalies(table) for table in scored.values()), "anomaly", "anomalies")
+        context.log.info(f"{plural(rows, 'interaction')} scored by {champion.label}, {flagged}")
         yield dg.MaterializeResult(
             value=scored, check_results=scoring_check_results(scored, champion.detector, settings)
         )
@@ -117,7 +118,7 @@ def scoring_assets(settings: Settings, store_of: Callable[[], Store]) -> list[dg
                 },
                 partition_key=window.key,
             )
-        context.log.info(f"wrote {len(files)} files to {processed.uri}")
+        context.log.info(f"wrote {plural(len(files), 'file')} to {processed.uri}")
         return dg.MaterializeResult()
 
     @dg.asset(

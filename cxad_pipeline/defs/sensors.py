@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.defs.drift import newest_drift
 from cxad_pipeline.defs.ingestion import LANDED_INFERENCE, LANDED_TRAINING
 from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows, windows_for
@@ -88,7 +89,7 @@ def _landing_sensor(
             # What the put-off files touch is not known yet, and to find out would break the tick's limit.
             plan.seen.pending.update(dict.fromkeys(plan.windows, ""))
             return dg.SensorResult(
-                skip_reason=f"{len(plan.changed)} files searched, the rest is left for the next tick",
+                skip_reason=f"{plural(len(plan.changed), 'file')} searched, the rest is left for the next tick",
                 cursor=plan.seen.to_json(),
                 asset_events=_landed_events(landed, plan),
             )
@@ -134,11 +135,11 @@ def _training_sensor(
         index = LandingIndex(Folder(settings.paths.storage), landed, readers(settings), settings)
         files = [index.of(stat) for stat in listing.ready]
         memory = TrainingMemory.from_json(context.cursor)
-        nothing = f"{len(files)} files, no new one, fewer new rows than training.retrain_new_rows"
+        nothing = f"{plural(len(files), 'file')}, no new one, fewer new rows than training.retrain_new_rows"
         if context.cursor is None and _trained_files(context.instance) == files_digest(files):
             memory = TrainingMemory(trained_on(files))
             context.update_cursor(memory.to_json())
-            nothing = f"the models are trained on these {len(files)} files"
+            nothing = f"the models are trained on {plural(len(files), 'landed file')}"
         plan = plan_training(files, memory.seen, settings.training.retrain_new_rows)
         drift = newest_drift(context.instance, partitions) if settings.drift.retrain else None
         trained_at = _trained_at(context.instance)
@@ -173,10 +174,10 @@ def _training_sensor(
 def _nothing_asked(listing: Listing, unscored: int, champion: str) -> str:
     """Why a look at the landing folder asks for no run."""
     if unscored and not champion:
-        return f"{unscored} windows wait for the first champion: train one"
+        return f"{plural(unscored, 'window waits', 'windows wait')} for the first champion: train one"
     waiting = f"; {len(listing.unsettled)} may still be written" if listing.unsettled else ""
-    failed = f"; {unscored} windows are asked for and not scored yet" if unscored else ""
-    return f"{len(listing.ready)} files, none new or changed{waiting}{failed}"
+    failed = f"; {plural(unscored, 'window is', 'windows are')} asked for and not scored yet" if unscored else ""
+    return f"{plural(len(listing.ready), 'file')}, none new or changed{waiting}{failed}"
 
 
 def _scored_files(instance: dg.DagsterInstance, key: str) -> str | None:

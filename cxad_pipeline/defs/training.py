@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.defs.checks import contract_check, landing_check_specs, share_rejected_check
 from cxad_pipeline.defs.ingestion import LANDED_TRAINING, kinds_of
 from cxad_pipeline.defs.metadata import OWNERS, lineage, picture, records_table, table_metadata
@@ -76,12 +77,14 @@ def _training_interactions(settings: Settings) -> dg.AssetsDefinition:
         if rows.accepted.num_rows < training.min_rows:
             waiting = f"; {len(listing.unsettled)} more may still be written" if listing.unsettled else ""
             raise dg.Failure(
-                f"{rows.accepted.num_rows} training rows in {folder.uri} ({len(listing.ready)} files{waiting}), "
-                f"training.min_rows asks for {training.min_rows}: land more files there",
+                f"{plural(rows.accepted.num_rows, 'training row')} in {folder.uri} "
+                f"({plural(len(listing.ready), 'file')}{waiting}), training.min_rows asks for {training.min_rows}: "
+                "land more files there",
                 metadata={"rejected": rows.rejected.num_rows},
                 allow_retries=False,
             )
-        context.log.info(f"{rows.accepted.num_rows} training rows, {rows.rejected.num_rows} other rows")
+        others = plural(rows.rejected.num_rows, "other row")
+        context.log.info(f"{plural(rows.accepted.num_rows, 'training row')}, {others}")
         yield dg.MaterializeResult(
             asset_key="training_interactions",
             value=rows.accepted,

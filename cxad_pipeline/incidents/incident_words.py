@@ -6,6 +6,7 @@ times on somebody's clock (`alerting`).
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 
 from cxad_pipeline.incidents.incident import Cause, Incident, Reason
@@ -16,6 +17,15 @@ from cxad_pipeline.incidents.segments import UNKNOWN, Key
 _TOGETHER = "several metrics bad at once"
 _MEANS: tuple[Kind, ...] = ("shift", "drift", "slow drift")
 _TAILS: tuple[Kind, ...] = ("far tail", "near tail")
+_TELLING = 2.0
+"""Least surprise of a further reason: what is so by chance in more than one of a hundred windows explains nothing."""
+_SECONDS = "s"
+"""Unit of durations. Their mean is one on a logarithmic scale (`metrics.MetricRule`), which is near the median: the
+arithmetic mean, which one says that something averages, is often half as much again."""
+_USUAL_WINDOW = dt.timedelta(hours=1)
+"""An incident does not know the length of its windows: one longer than this is taken to have several."""
+_WIDE = 20.0
+"""From which factor between its bounds on an interval says nothing but that the ratio is uncertain."""
 Words = Callable[[str], str]
 """From a column's name to its words or to its unit; an unknown column's unit is empty."""
 
@@ -23,8 +33,8 @@ Words = Callable[[str], str]
 def what(incident: Incident, words: Words, unit: Words) -> str:
     """What is wrong, in one sentence without its end.
 
-    "hold time averages 214 s, usually 62 s; very high in 8 of 20 contacts, usually 0.6". Of a metric it says how its
-    mean moved, where that is known, and how many contacts show it; of all else how many contacts do.
+    "hold time around 214 s, usually 62 s; very high in 8 of 20 contacts, usually 0.6". Of a metric it says how its mean
+    moved at its worst, where that is known, and how many contacts show it; of all else how many contacts do.
 
     Parameters
     ----------
@@ -46,24 +56,32 @@ def what(incident: Incident, words: Words, unit: Words) -> str:
     mean = _mean_of(incident)
     if mean is None:
         return f"{words(incident.metric)} {level}"
-    return f"{_averages(incident.metric, *mean, words, unit)}; {level}"
+    return f"{_mean_words(incident.metric, *mean, words, unit)}; {level}"
 
 
 def affected_words(incident: Incident) -> str:
-    """How many contacts it is about: "41 of 55 contacts, usually 4.2"; of a volume, "109 contacts, usually 28"."""
+    """How many contacts it is about: "41 of 55 contacts, usually 4.2"; of a volume, "109 contacts, usually 28".
+
+    Where it lasted longer than the windows whose contacts are counted, as far as it tells: "9 of 10 contacts at worst".
+    """
     contacts = _contacts(incident.contacts)
     part = contacts if incident.kind == "volume" else f"{incident.affected:,} of {contacts}"
-    return f"{part}, usually {count_words(incident.expected_affected)}"
+    worst = " at worst" if _counts_its_worst_window(incident) else ""
+    return f"{part}{worst}, usually {count_words(incident.expected_affected)}"
 
 
 def further_reasons(incident: Incident) -> list[Reason]:
-    """The reasons that `what` does not say already, the strongest first."""
+    """The reasons that `what` does not say already and that say something, the strongest first."""
     said: tuple[Kind, ...] = (incident.kind,)
     if incident.kind in _TAILS:
         said = (incident.kind, "shift")
     elif incident.kind in _MEANS:
         said = (incident.kind, "near tail")
-    return [reason for reason in incident.reasons if reason.family != incident.metric or reason.kind not in said]
+    return [
+        reason
+        for reason in incident.reasons
+        if reason.surprise >= _TELLING and (reason.family != incident.metric or reason.kind not in said)
+    ]
 
 
 def reason_words(reason: Reason, words: Words, unit: Words) -> str:
@@ -77,10 +95,10 @@ def reason_words(reason: Reason, words: Words, unit: Words) -> str:
         As for `what`.
     """
     if reason.kind in _MEANS:
-        return _averages(reason.family, reason.kind, reason.observed, reason.expected, words, unit)
-    number = f"{_contacts(reason.observed)}, usually {count_words(reason.expected)}"
+        return _mean_words(reason.family, reason.kind, reason.observed, reason.expected, words, unit)
     if reason.kind == "volume":
-        return number
+        return f"more contacts than usual: {count_words(reason.observed)}, usually {count_words(reason.expected)}"
+    number = f"{_contacts(reason.observed)}, usually {count_words(reason.expected)}"
     if reason.kind in _TAILS:
         subject = f"{words(reason.family)} among its worst {FAR if reason.kind == 'far tail' else NEAR:.0%}"
     else:
@@ -91,7 +109,8 @@ def reason_words(reason: Reason, words: Words, unit: Words) -> str:
 def cause_words(cause: Cause, kind: Kind) -> str:
     """Where it comes from.
 
-    "queue billing: 38 of 41 affected, 5.2 times as likely as elsewhere (3.1-8.7), 93% of all affected".
+    "queue billing: 38 of 41 affected, 5.2 times as likely as elsewhere (3.1-8.7), 93% of all affected". Where the
+    bounds of a ratio are far apart, the lower one stands for it.
 
     Parameters
     ----------
@@ -101,14 +120,14 @@ def cause_words(cause: Cause, kind: Kind) -> str:
         Of the incident: for one of volume, contacts are compared with the usual number of them.
     """
     part = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in cause.segment)
-    ratio, interval = f"{count_words(cause.risk_ratio)} times", f"({count_words(cause.low)}-{count_words(cause.high)})"
+    times, interval = _times(cause)
     if kind == "volume":
         return (
-            f"{part}: {cause.affected:,} contacts, usually {cause.contacts:,}, {ratio} the increase elsewhere "
+            f"{part}: {_contacts(cause.affected)}, usually {cause.contacts:,}, {times} the increase elsewhere"
             f"{interval}, {cause.share:.0%} of all contacts"
         )
     return (
-        f"{part}: {cause.affected:,} of {cause.contacts:,} affected, {ratio} as likely as elsewhere {interval}, "
+        f"{part}: {cause.affected:,} of {cause.contacts:,} affected, {times} as likely as elsewhere{interval}, "
         f"{cause.share:.0%} of all affected"
     )
 
@@ -149,10 +168,28 @@ def _mean_of(incident: Incident) -> tuple[Kind, float, float] | None:
     return None
 
 
-def _averages(family: str, kind: Kind, observed: float, expected: float, words: Words, unit: Words) -> str:
-    suffix = f" {unit(family)}" if unit(family) else ""
-    averages = "averages" if kind == "shift" else "has lately averaged"
-    return f"{words(family)} {averages} {figure_words(observed)}{suffix}, usually {figure_words(expected)}{suffix}"
+def _counts_its_worst_window(incident: Incident) -> bool:
+    """Whether its contacts are those of the highest call alone, though it has more windows; of means nothing tells."""
+    several = incident.ended_at - incident.started_at > _USUAL_WINDOW
+    return several and incident.kind not in _MEANS and incident.affected == incident.observed
+
+
+def _mean_words(family: str, kind: Kind, observed: float, expected: float, words: Words, unit: Words) -> str:
+    name, suffix = words(family), f" {unit(family)}" if unit(family) else ""
+    many = name.endswith("s") and not name.endswith(("ss", "us", "is"))
+    lately = f"{'have' if many else 'has'} lately"
+    if unit(family) == _SECONDS:
+        verb = "around" if kind == "shift" else f"{lately} been around"
+    else:
+        verb = f"{lately} averaged" if kind != "shift" else "average" if many else "averages"
+    return f"{name} {verb} {figure_words(observed)}{suffix}, usually {figure_words(expected)}{suffix}"
+
+
+def _times(cause: Cause) -> tuple[str, str]:
+    """A cause's ratio, and its interval in brackets after a blank."""
+    if not cause.high <= _WIDE * cause.low:
+        return f"at least {count_words(cause.low)} times", ""
+    return f"{count_words(cause.risk_ratio)} times", f" ({count_words(cause.low)}-{count_words(cause.high)})"
 
 
 def _contacts(number: float) -> str:

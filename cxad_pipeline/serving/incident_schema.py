@@ -23,7 +23,8 @@ VERDICT = (
 )
 _SEGMENT = "Dimension -> value; empty: all contacts."
 _BILLING: dict[str, JsonValue] = {"queue": "billing", "channel": "voice"}
-_TITLE = "billing / voice: hold time averages 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2"
+_TITLE = "billing / voice: hold time around 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2"
+_OBSERVED = "Count, or mean in the metric's own unit; of durations the mean on a logarithmic scale, near the median."
 _AT = "2026-10-13T09:00:00.000000Z"
 
 
@@ -67,7 +68,7 @@ class IncidentReason(Part):
 
     family: str = Field(description="Metric, `together`, `contacts` or `complaints`.", examples=["hold_time_seconds"])
     kind: str = Field(description="Which test of it.", examples=["shift"])
-    observed: float | None = Field(description="Count, or mean in the metric's own unit.", examples=[191.4])
+    observed: float | None = Field(description=_OBSERVED, examples=[191.4])
     expected: float | None = Field(description="What is usual, likewise.", examples=[62.0])
     surprise: float | None = Field(description="-log10 of its p-value.", examples=[9.3])
 
@@ -101,7 +102,7 @@ class IncidentDetails(Part):
     alert_score: float = Field(description="The score as it was when people were told.", examples=[5.4])
     alert_severity: float = Field(description="The severity as it was then.", examples=[61.0])
     critical: bool = Field(description="Whether people are told at once; else it is in the digest.")
-    observed: float | None = Field(description="Count, or mean in the metric's own unit.", examples=[191.4])
+    observed: float | None = Field(description=_OBSERVED, examples=[191.4])
     expected: float | None = Field(description="What is usual, likewise.", examples=[62.0])
     affected: int = Field(description="Contacts that show it.", examples=[41])
     expected_affected: float | None = Field(description="How many usually do.", examples=[6.2])
@@ -139,7 +140,7 @@ class CallDetails(Part):
     threshold: float = Field(description="What it reached.", examples=[4.2])
     family: str = Field(description="Of the test that leads there.", examples=["hold_time_seconds"])
     kind: str = Field(description="Which test of it.", examples=["shift"])
-    observed: float | None = Field(description="Count, or mean in the metric's own unit.", examples=[191.4])
+    observed: float | None = Field(description=_OBSERVED, examples=[191.4])
     expected: float | None = Field(description="What is usual, likewise.", examples=[62.0])
     affected: int = Field(description="Contacts that show it.", examples=[22])
     expected_affected: float | None = Field(description="How many usually do.", examples=[3.1])

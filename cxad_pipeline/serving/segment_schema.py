@@ -127,7 +127,9 @@ class Point(Part):
     together: int = Field(description="Contacts whose metrics are bad together.", examples=[2])
     values: int = Field(description="Contacts with a value of the metric.", examples=[27])
     mean: float | None = Field(
-        description="Of the metric, in its own unit, outliers bounded; null: no value.", examples=[191.4]
+        description="Of the metric, in its own unit, outliers bounded; for durations taken on the scale "
+        "log(1 + x / 60 s), near the median; null: no value.",
+        examples=[191.4],
     )
     state: WindowState | None = Field(description=_STATE, examples=["tested"])
     score: float | None = Field(

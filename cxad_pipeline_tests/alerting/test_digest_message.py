@@ -52,9 +52,9 @@ Told at once: 1 incident; budget: 2 of 5 incidents in the week to 13 Oct 07:00
 Silenced: 2 incidents
 What was not delivered: cxad alerts --dead
 Incidents (severity, segment, what, since)
-  30 · billing / voice · hold time averages 412 s, usually 61.5 s; very high in 41 of 55 contacts, usually 4.2 · since \
+  30 · billing / voice · hold time around 412 s, usually 61.5 s; very high in 41 of 55 contacts, usually 4.2 · since \
 13 Oct 14:00
-  28 · all contacts · hold time averages 412 s, usually 61.5 s; very high in 41 of 55 contacts, usually 4.2 · 13 Oct \
+  28 · all contacts · hold time around 412 s, usually 61.5 s; very high in 41 of 55 contacts, usually 4.2 · 13 Oct \
 14:00, 1 hour, over
 Most severe single contacts (severity, start, interaction)
   97  13 Oct 14:06  c-0365  hold time 1,622 s
@@ -143,7 +143,7 @@ def test_all_three_forms_tell_the_same() -> None:
     for form in (slack, message.html):
         for line in message.text.splitlines()[:6]:
             assert line in form
-        assert "28 · all contacts · hold time averages 412 s, usually 61.5 s; very high in 41 of 55 contacts" in form
+        assert "28 · all contacts · hold time around 412 s, usually 61.5 s; very high in 41 of 55 contacts" in form
         assert "c-0365" in form
 
 

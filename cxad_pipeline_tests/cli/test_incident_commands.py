@@ -14,15 +14,16 @@ import pytest
 from anomaly_records import anomaly
 from click.testing import CliRunner, Result
 from command_world import FAILED, USAGE
-from incident_store_world import BILLING, SALES, incident, save, save_messages
+from incident_store_world import BILLING, SALES, at, incident, save, save_messages
 
 from cxad_pipeline.cli import main
+from cxad_pipeline.cli.moments import shown
 from cxad_pipeline.settings import load_settings
 from cxad_pipeline.store.anomalies import record_anomalies
 from cxad_pipeline.store.database import Store, open_store
 from cxad_pipeline.store.incidents import NOTHING_TOLD, get_incident, save_incident
 from cxad_pipeline.store.outbox import Notice, claim, queue, settle_dead, settle_sent
-from cxad_pipeline.store.silences import Silence, find_silences
+from cxad_pipeline.store.silences import Silence, add_silence, find_silences
 
 ONE = incident(9)
 
@@ -75,7 +76,7 @@ def test_incidents_are_a_table_the_latest_first_on_the_configured_clock(desk: De
     assert header == ["id", "status", "began (Europe/Berlin)", "ended", "severity", "told", "verdict", "what"]
     assert first == [
         ONE.id, "open", "2026-03-02 10:00", "70", "at once",
-        "billing / voice / de: hold time averages 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2",
+        "billing / voice / de: hold time around 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2",
     ]  # fmt: skip
     assert second[:6] == [incident(3).id, "resolved", "2026-03-02 04:00", "2026-03-02 05:00", "20", "digest"]
     assert [row[0] for row in desk.lines("incidents", "--status", "merged")[1:]] == [incident(4).id]
@@ -93,7 +94,7 @@ def test_one_incident_is_shown_with_all_that_people_are_told(desk: Desk) -> None
     desk.run("feedback", ONE.id, "confirmed", "--note", "the line was down", "--by", "ann")
     said = desk.run("incident", ONE.id).stdout
     for words in (
-        "billing / voice / de: hold time averages 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2",
+        "billing / voice / de: hold time around 191 s, usually 62 s; high in 41 of 55 contacts, usually 6.2",
         "hold time, shift",
         "41 of 55, usually 6.2",
         "70, 61 when it was found",
@@ -147,6 +148,83 @@ def test_a_message_that_waits_is_due_and_not_told(desk: Desk) -> None:
     with desk.store.writing() as connection:
         save_incident(connection, quiet, [], NOTHING_TOLD)
     assert _rows_of(desk.run("incident", quiet.id).stdout)["told"] == "at once; nobody has been yet"
+
+
+@pytest.mark.parametrize(
+    ("segment", "metric", "hours", "silenced"),
+    [
+        (BILLING, None, (-1, 5), True),
+        (BILLING[:1], "hold_time_seconds", (-1, 5), True),
+        (BILLING, "csat", (-1, 5), False),
+        (SALES, None, (-1, 5), False),
+        (BILLING, None, (1, 5), False),
+    ],
+    ids=["its segment", "a larger one, its metric", "another metric", "another segment", "one to come"],
+)
+@pytest.mark.parametrize("critical", [True, False])
+def test_what_a_silence_keeps_quiet_is_silenced_and_not_told_at_once(
+    desk: Desk, segment: Any, metric: str | None, hours: tuple[int, int], silenced: bool, critical: bool
+) -> None:
+    quiet = incident(21, critical=critical)
+    starts_at, ends_at = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=hour) for hour in hours)
+    with desk.store.writing() as connection:
+        save_incident(connection, quiet, [], NOTHING_TOLD)
+        given: dict[str, Any] = {"segment": segment, "metric": metric, "owner": "ann"}
+        made = add_silence(connection, scope="incidents", **given, starts_at=starts_at, ends_at=ends_at)
+        add_silence(connection, scope="anomalies", **given, starts_at=starts_at, ends_at=ends_at)
+    told = {row[0]: row[4:6] for row in desk.lines("incidents")[1:]}
+    assert ("silenced" in told[quiet.id]) == silenced
+    assert "at once" in told[ONE.id], "people were told of it"
+    end = shown(made.ends_at, load_settings(desk.config))
+    said = _rows_of(desk.run("incident", quiet.id).stdout)["told"]
+    how = "at once" if critical else "in the digest"
+    assert said == (f"silenced, number {made.id}, until {end}" if silenced else f"{how}; nobody has been yet")
+    assert "silenced" not in desk.run("incident", ONE.id).stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "hours", "silenced"),
+    [
+        ("open", (20, 24), True),
+        ("resolved", (20, 24), True),
+        ("resolved", (23, 26), True),
+        ("resolved", (26, 24 * 365 * 99), False),
+        ("open", (20, 22), False),
+    ],
+    ids=["held when found", "held when found, over", "held when it ended", "came after its end", "ended before"],
+)
+def test_a_silence_that_has_ended_still_says_why_nobody_was_told(
+    desk: Desk, status: str, hours: tuple[int, int], silenced: bool
+) -> None:
+    """It was found at 23:00 and, where it is over, ended at 01:00."""
+    quiet = incident(21, status=status, resolved_at=at(25) if status == "resolved" else None)
+    with desk.store.writing() as connection:
+        save_incident(connection, quiet, [], NOTHING_TOLD)
+        add_silence(
+            connection, scope="incidents", segment=BILLING, metric=None, owner="a", starts_at=at(hours[0]),
+            ends_at=at(hours[1]),
+        )  # fmt: skip
+    assert ("silenced" in desk.lines("incidents")[1]) == silenced
+    assert _rows_of(desk.run("incident", quiet.id).stdout)["told"].startswith("silenced, number 1,") == silenced
+
+
+def test_an_error_is_shown_without_the_headline_that_stands_beside_it(desk: Desk) -> None:
+    topic, now, headline = f"incident:{ONE.id}", at(12), "Severity 70 · l'heure · hold time around 191 s"
+    error = f"Slack did not take the message {headline!r}: invalid_auth; check the token"
+    with desk.store.writing() as connection:
+        queue(connection, Notice(f"{topic}:opened", "opened", topic, {"headline": headline}, now), ["slack"], at=now)
+        (taken,) = claim(connection, ["slack"], now=now, lease=dt.timedelta(minutes=1), limit=9)
+        settle_dead(connection, taken, error, now)
+    for command in (("alerts",), ("incident", ONE.id)):
+        (row,) = [row for row in desk.lines(*command) if "slack" in row]
+        assert row[-1] == "Slack did not take the message: invalid_auth; check the token"
+    assert desk.run("alerts").stdout.count(headline) == 1
+
+
+def test_a_limit_of_one_is_in_the_singular(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, words in (("1", "by 1 power of ten at most"), ("0.5", "by 0.5 powers of ten at most")):
+        monkeypatch.setenv("CXAD_INCIDENTS__MAX_THRESHOLD_SHIFT", most)
+        assert words in desk.run("feedback", ONE.id, "false_alarm").stdout
 
 
 def test_names_in_the_data_do_not_steer_the_terminal(desk: Desk) -> None:

@@ -47,7 +47,7 @@ def test_a_revoked_token_shows_in_the_check_at_once_and_no_more_when_it_is_mende
     try:
         check, metadata = run("run:1")
         assert not check.passed
-        assert check.description == "1 messages failed and will be tried again"
+        assert check.description == "1 message failed and will be tried again"
         assert "set SLACK_BOT_TOKEN" in str(check.metadata["failing"].value)
         assert (metadata["failing"].value, metadata["dead_letters"].value) == (1, 0)
         channel.revoked = False

@@ -137,7 +137,7 @@ def test_without_a_champion_windows_wait_and_are_asked_for_once_there_is_one(def
     file_with(settings, "a.csv", "2026-10-05T01:00:00Z")
     requests, cursor, reason = tick(definitions, "landing_sensor", instance, None)
     assert requests == []
-    assert reason == "1 windows wait for the first champion: train one"
+    assert reason == "1 window waits for the first champion: train one"
     champion["version"] = "1"
     requests, cursor, _ = tick(definitions, "landing_sensor", instance, cursor)
     assert all_windows(requests, settings) == ["2026-10-05-0000"]
@@ -149,7 +149,7 @@ def test_a_window_whose_run_failed_is_asked_for_again_by_the_next_champion(defin
     first, cursor, _ = tick(definitions, "landing_sensor", instance, None)
     again, cursor, reason = tick(definitions, "landing_sensor", instance, cursor)
     assert again == []
-    assert "1 windows are asked for and not scored yet" in reason
+    assert "1 window is asked for and not scored yet" in reason
     champion["version"] = "2"
     later, cursor, _ = tick(definitions, "landing_sensor", instance, cursor)
     assert all_windows(later, settings) == ["2026-10-05-0000"]
@@ -170,7 +170,7 @@ def test_a_tick_that_runs_out_of_time_searches_no_further_and_the_next_one_asks(
 
     monkeypatch.setattr(sensors, "plan_scoring", one_file)
     requests, cursor, reason = tick(definitions, "landing_sensor", instance, None)
-    assert (requests, reason) == ([], "1 files searched, the rest is left for the next tick")
+    assert (requests, reason) == ([], "1 file searched, the rest is left for the next tick")
     assert len(list(searched.iterdir())) == 1
     monkeypatch.undo()
     monkeypatch.setattr(versions, "champion_version", lambda _settings: "1")
@@ -192,7 +192,7 @@ def test_windows_that_were_scored_from_the_same_files_are_not_asked_for_again(de
     assert all_windows(requests, settings) == ["2026-10-05-0000"]
     requests, _, reason = tick(definitions, "training_sensor", instance, None)
     assert requests == []
-    assert "trained on these 1 files" in reason
+    assert "trained on 1 landed file" in reason
 
 
 def test_the_runs_that_the_landing_sensor_asks_for_make_those_windows(definitions, instance, settings, channel):

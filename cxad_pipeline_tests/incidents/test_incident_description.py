@@ -414,16 +414,16 @@ def test_a_count_of_one_window_does_not_stand_for_the_whole_period(changes: dict
 @pytest.mark.parametrize(
     ("ratio", "low", "high", "said"),
     [
-        (119.0, 7.2, 1_978.0, "over 100 times as likely as elsewhere, "),
-        (119.0, 60.0, 236.0, "over 100 times as likely as elsewhere (60-236), "),
-        (46.0, 3.0, 700.0, "around 50 times as likely as elsewhere, "),
-        (3.4, 0.0, np.inf, "around 3 times as likely as elsewhere, "),
-        (np.inf, 5.0, np.inf, "over 100 times as likely as elsewhere, "),
-        (5.2, 1.0, 20.0, "5.2 times as likely as elsewhere (1-20), "),
-        (5.2, 1.0, 20.1, "around 5 times as likely as elsewhere, "),
+        (119.0, 7.2, 1_978.0, "at least 7.2 times as likely as elsewhere, "),
+        (119.0, 60.0, 236.0, "119 times as likely as elsewhere (60-236), "),
+        (np.inf, 5.0, np.inf, "at least 5 times as likely as elsewhere, "),
+        (5.2, 1.1, 20.0, "5.2 times as likely as elsewhere (1.1-20), "),
+        (5.2, 1.0, 20.1, "at least 1 times as likely as elsewhere, "),
     ],
 )
-def test_a_ratio_has_as_many_digits_as_it_is_worth(ratio: float, low: float, high: float, said: str) -> None:
+def test_of_a_ratio_with_bounds_far_apart_the_lower_one_is_said(
+    ratio: float, low: float, high: float, said: str
+) -> None:
     cause = Cause((("queue", "billing"),), ratio, low, high, 38, 41, 0.93)
     assert cause_words(cause, "shift") == f"queue billing: 38 of 41 affected, {said}93% of all affected"
 
