@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(900)
 
 SEED = 20261013
 KILLS = 52
-CUTS = 28
+CUTS = 16
 
 
 @contextmanager

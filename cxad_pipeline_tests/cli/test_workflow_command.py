@@ -62,7 +62,7 @@ def test_the_one_incident_of_the_sample_is_printed_and_then_the_digest(
     first = told.splitlines()[0]
     assert incident["queue"] in first
     assert "hold time" in first
-    assert "1 of 5 incidents this week" in told
+    assert "budget: 1 of 5 incidents in the week to 14 Oct 00:00" in told
     assert "2,976 contacts scored" in rest
     rows = summary(done.stdout[done.stdout.index("\nWorkflow\n") :])
     assert rows["incidents"] == ["1 opened, 0 changed"]
