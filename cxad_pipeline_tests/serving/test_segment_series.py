@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from cxad_pipeline.serving.segment_schema import TimeSeries
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.baselines import record_baselines
 from cxad_pipeline.store.calibrations import CalibrationRecord, record_calibration
-from cxad_pipeline.store.database import Store, open_store
+from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.incidents import NOTHING_TOLD, save_incident
 
 pytest_plugins = ["store_databases"]
@@ -31,20 +31,8 @@ SERIES = "/api/timeseries?segment=queue:billing&metric="
 
 
 @pytest.fixture
-def keyed(settings_for: Callable[..., Settings], store_url: str) -> Settings:
-    return settings_for(store_url)
-
-
-@pytest.fixture
-def store(keyed: Settings) -> Iterator[Store]:
-    opened = open_store(keyed)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def client(keyed: Settings, store: Store) -> Iterator[TestClient]:
-    client = TestClient(create_app(keyed), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50_000))
+def client(settings: Settings, store: Store) -> Iterator[TestClient]:
+    client = TestClient(create_app(settings), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50_000))
     yield client
     client.close()
 
@@ -109,7 +97,7 @@ def test_what_is_not_known_is_null(client: TestClient, store: Store) -> None:
 
 
 def test_a_metric_that_is_none_is_refused_with_those_that_are_watched(
-    client: TestClient, store: Store, keyed: Settings
+    client: TestClient, store: Store, settings: Settings
 ) -> None:
     for when, status in (("before anything was counted", 200), ("then", 422)):
         for path in (f"{SERIES}hold_tme", f"{SERIES}hold_tme&since=2030-01-01T00:00:00Z"):
@@ -118,7 +106,7 @@ def test_a_metric_that_is_none_is_refused_with_those_that_are_watched(
     answer = client.get(f"{SERIES}hold_tme").json()
     assert answer["detail"].startswith("The query parameter 'metric': no such metric (allowed: ")
     named = answer["detail"].rpartition("(allowed: ")[2].removesuffix(")").split(", ")
-    assert named == subjects(keyed)
+    assert named == subjects(settings)
     assert (answer["faults"][0]["field"], answer["n_faults"]) == ("metric", 1)
     assert "hold_tme" not in str(answer)
     for name in named:
@@ -126,10 +114,10 @@ def test_a_metric_that_is_none_is_refused_with_those_that_are_watched(
         assert points_of(client, f"{SERIES}{name}&since=2030-01-01T00:00:00Z") == []
 
 
-def test_a_metric_that_was_watched_earlier_keeps_its_past(store_url: str, store: Store, keyed: Settings) -> None:
+def test_a_metric_that_was_watched_earlier_keeps_its_past(store_url: str, store: Store, settings: Settings) -> None:
     save_windows(store, 2)
     one = {"metrics": [{"name": "transfers", "bad": "high"}]}
-    now = Settings.model_validate(keyed.model_dump() | {"incidents": one})
+    now = Settings.model_validate(settings.model_dump() | {"incidents": one})
     assert "csat" not in subjects(now)
     with TestClient(create_app(now), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50_000)) as client:
         assert [point["mean"] for point in points_of(client, f"{SERIES}csat")] == [4.0, 4.0]
