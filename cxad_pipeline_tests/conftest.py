@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from process_state import (
     caches_emptied_afterwards,
     environment_as_before,
@@ -16,8 +16,9 @@ from process_state import (
 )
 from s3_server import S3Server
 
-# A slow machine is no fault of the code; pytest's own timeout ends what hangs.
-settings.register_profile("pipeline", deadline=None)
+# A slow machine is no fault of the code; pytest's own timeout ends what hangs. Examples are drawn anew in every run but
+# that of .ci/run, which gives a seed: what refuses a change there is the change.
+settings.register_profile("pipeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pipeline")
 
 _NAMES = ("BATCH_SCORE_CRON", "SLACK_WEBHOOK_URL", "API_PORT", "DAGSTER_HOME")

@@ -111,7 +111,8 @@ def causes_of(
     found.sort(key=lambda cause: (-cause.low * cause.share, len(cause.segment), cause.segment))
     kept: list[Cause] = []
     for cause in found:
-        if not any(set(cause.segment) <= set(other.segment) for other in kept):
+        parts = [(set(cause.segment), set(other.segment)) for other in kept]
+        if not any(one <= other or other <= one for one, other in parts):
             kept.append(cause)
     return kept[:limit]
 

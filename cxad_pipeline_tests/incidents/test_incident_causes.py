@@ -52,17 +52,15 @@ def test_causes_are_those_of_an_exhaustive_search_with_scipy(counts: np.ndarray)
             assert (cause.risk_ratio, cause.low, cause.high) == pytest.approx((ratio, low, high))
             assert (cause.affected, cause.contacts) == (a, m)
             assert cause.share == pytest.approx(a / affected.sum())
-    enough = {
-        segment: low
-        for segment, (_, low, _, a, _) in expected.items()
-        if low > 1 and a >= 3 and a >= affected.sum() / 2
-    }
+    least = max(3, affected.sum() / 2)
+    enough = {segment: (low, a) for segment, (_, low, _, a, _) in expected.items() if low > 1 and a >= least}
     given_ = {cause.segment for cause in found}
-    for segment, low in enough.items():
-        if segment not in given_:  # a given pair lies in it, or it is a pair that says little more than a value
-            wider = [expected[(one,)][1] for one in segment if (one,) in expected]
-            assert any(set(segment) < set(other) for other in given_) or (
-                len(segment) == 2 and (len(wider) < 2 or low < CLEARLY * max(wider))
+    for segment, (low, a) in enough.items():
+        if segment not in given_:  # a better one lies in it or holds it, or it is a pair that says little more
+            nested = [c for c in found if set(segment) < set(c.segment) or set(segment) > set(c.segment)]
+            values = [expected[(one,)][1] for one in segment if (one,) in expected]
+            assert any(c.low * c.share >= low * a / affected.sum() - 1e-12 for c in nested) or (
+                len(segment) == 2 and (len(values) < 2 or low < CLEARLY * max(values))
             )
     assert all(cause.low > 1 for cause in found)
     worth = [cause.low * cause.share for cause in found]

@@ -244,7 +244,7 @@ ROW = st.tuples(
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.lists(ROW, max_size=8), min_size=1, max_size=3), st.integers(1, 5))
 def test_every_row_of_every_file_comes_out_once_whatever_the_batch_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[list[tuple[str, str, str]]], size: int

@@ -278,7 +278,7 @@ LINE = st.sampled_from(
 )
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(st.lists(LINE, max_size=25), st.integers(1, 6))
 def test_borders_of_batches_change_nothing_and_no_line_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str], size: int

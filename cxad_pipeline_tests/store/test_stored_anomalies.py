@@ -27,7 +27,9 @@ from cxad_pipeline.store.tables import anomalies, feedback
 
 pytest_plugins = ["store_databases"]
 
-ONCE_FOR_ALL_EXAMPLES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+ONCE_FOR_ALL_EXAMPLES = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40
+)
 
 
 def test_what_is_written_is_read_back(store: Store) -> None:

@@ -46,7 +46,9 @@ DAY = Windows(MONDAY, 24)
 TREE = tree_of(3)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=15, deadline=None
+)
 @given(seed=st.integers(0, 2**32), queues=st.integers(1, 5), number=st.integers(1, 30), empty=st.floats(0, 1))
 def test_what_is_written_comes_back_to_the_bit(store: Store, seed: int, queues: int, number: int, empty: float) -> None:
     tree, windows = tree_of(queues), Windows(MONDAY + 86_400 * (seed % 50), number)
