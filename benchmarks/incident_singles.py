@@ -14,7 +14,7 @@ from incident_data import AHT, HOLD, Contacts
 from cxad_pipeline.detection import IsolationForest
 from cxad_pipeline.incidents import Findings, Monitor, Rollups, Windows
 from cxad_pipeline.incidents.evidence import exceedance_evidence
-from cxad_pipeline.incidents.profiles import Expectation, Folds, RateProfile, expected
+from cxad_pipeline.incidents.profiles import Folds, RateProfile
 from cxad_pipeline.incidents.rollups import over_leaves
 
 FloatArray = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ class SingleScores:
         """Scores of windows of which the last are those of `contacts`."""
         best = np.full(rollups.contacts.shape, np.nan)
         best[:, -part.number :] = _best_record(contacts, part, forest)
-        flags = _flag_count(monitor, rollups, expected(self.flags.baseline, rollups.windows), self.flags)
+        flags = _flag_count(monitor, rollups, self.flags.expected(rollups.windows), self.flags)
         return {RECORD: best, FLAGS: flags} | _of_findings(findings)
 
 
@@ -101,7 +101,7 @@ def single_scores(
         | _of_findings(replay),
         {
             RECORD: _best_record(later, after.windows, forest),
-            FLAGS: _flag_count(monitor, after, expected(flags.baseline, after.windows), flags),
+            FLAGS: _flag_count(monitor, after, flags.expected(after.windows), flags),
         }
         | _of_findings(monitor.test(after)),
         flags,
@@ -119,7 +119,7 @@ def _best_record(contacts: Contacts, windows: Windows, forest: FlaggingForest) -
     return spread
 
 
-def _flag_count(monitor: Monitor, rollups: Rollups, usual: Expectation, profile: RateProfile) -> FloatArray:
+def _flag_count(monitor: Monitor, rollups: Rollups, usual: FloatArray, profile: RateProfile) -> FloatArray:
     tested = (rollups.contacts >= 5) & ~monitor.cold[:, None]
     return exceedance_evidence("flags", "together", tested, rollups.flagged, rollups.contacts, usual, profile).statistic
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import signal
@@ -47,6 +48,13 @@ class CommandWorld:
         plain = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         scripts = str(Path(sys.executable).parent)
         self.environment = plain | SMALL_FORESTS | {"PATH": f"{scripts}{os.pathsep}{plain.get('PATH', '')}"}
+
+    def copied_to(self, folder: Path) -> CommandWorld:
+        """This world as it is now, in a folder that is not there yet; MLflow's files stay where MLflow knows them."""
+        shutil.copytree(self.folder, folder)
+        copied = copy.copy(self)
+        copied.folder = folder
+        return copied
 
     @property
     def processed(self) -> Path:

@@ -15,6 +15,9 @@ from process_state import (
     mlflow_unset_afterwards,
 )
 from s3_server import S3Server
+from worker_shares import long_first, scheduling
+from xdist.remote import Producer
+from xdist.scheduler import Scheduling
 
 # A slow machine is no fault of the code; pytest's own timeout ends what hangs. Examples are drawn anew in every run but
 # that of .ci/run, which gives a seed: what refuses a change there is the change.
@@ -23,6 +26,15 @@ settings.load_profile("pipeline")
 
 _NAMES = ("BATCH_SCORE_CRON", "SLACK_WEBHOOK_URL", "API_PORT", "DAGSTER_HOME")
 _PREFIXES = ("CXAD_", "ENABLE_", "MLFLOW_")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    return scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,9 @@ class PasswordPostgres:
         self._server.ensure_pgdata_inited()
         rules = data / "pg_hba.conf"
         rules.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
-        self._control("-o", f"-h 127.0.0.1 -p {self.port} -k {data}", "-l", str(self.log), "start")
+        # Not to wait for the disk at each commit: the machine does not lose its power in the middle of a test.
+        options = f"-h 127.0.0.1 -p {self.port} -k {data} -c fsync=off"
+        self._control("-o", options, "-l", str(self.log), "start")
         with psycopg2.connect(host=str(data), port=self.port, user="postgres", dbname="postgres") as admin:
             admin.cursor().execute(f"CREATE ROLE {self._user} LOGIN SUPERUSER PASSWORD %s", [self._password])
         admin.close()

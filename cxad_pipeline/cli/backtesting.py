@@ -16,7 +16,8 @@ from cxad_pipeline.files import Folder
 from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.incidents.incident_words import segment_words, what
 from cxad_pipeline.interactions.deployment_schema import schema_of
-from cxad_pipeline.operations.backtest import Backtest, backtest, drawn
+from cxad_pipeline.operations.backtest import Backtest, backtest
+from cxad_pipeline.operations.incident_pictures import backtest_drawn
 from cxad_pipeline.settings import Settings
 
 PICTURE = "incident_backtest.png"
@@ -32,7 +33,7 @@ def replay(settings: Settings, days: int) -> tuple[Backtest, str]:
     found = backtest(settings, days, dt.datetime.now(dt.UTC))
     processed = Folder(settings.paths.processed)
     with processed.replacing(PICTURE) as sink:
-        drawn(found).savefig(sink, format="png", dpi=100)
+        backtest_drawn(found, settings).savefig(sink, format="png", dpi=100)
     return found, processed.address(PICTURE)
 
 

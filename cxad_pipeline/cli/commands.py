@@ -166,6 +166,9 @@ def config(reference: bool) -> None:
     except SourceError as error:
         stop(str(error), EXIT_USAGE)
     click.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
+    alerts = settings.alerts
+    if alerts.enabled and alerts.dagster_url is None:
+        say("messages have no links to Dagster: set alerts.dagster_url to the address at which their readers open it")
 
 
 for command in (

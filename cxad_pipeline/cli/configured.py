@@ -30,17 +30,22 @@ def configured() -> Settings:
 
 
 @contextmanager
-def stored(settings: Settings, *, write: bool = False) -> Iterator[Connection]:
-    """A connection to the store; with `write` a transaction, committed when the block ends."""
-    from cxad_pipeline.store.database import StoreError, open_store
+def stored(settings: Settings, *, write: bool = False, make: bool = False) -> Iterator[Connection]:
+    """A connection to the store; with `write` a transaction, committed when the block ends.
+
+    Where there is no store, one is made with `make` alone: a misspelt address must not look like a quiet centre.
+    """
+    from cxad_pipeline.store.database import NoStoreError, StoreError, open_store
 
     try:
-        store = open_store(settings)
+        store = open_store(settings, make=make)
         try:
             with store.writing() if write else store.reading() as connection:
                 yield connection
         finally:
             store.close()
+    except NoStoreError as error:
+        stop(f"{error}, or make one: `cxad workflow`, or `cxad score` where a model is trained", EXIT_USAGE)
     except StoreError as error:
         stop(str(error), EXIT_FAILED)
 

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 STATUSES = ("open", "resolved", "merged", "withdrawn")
 VERDICTS = ("confirmed", "expected", "false_alarm", "new_trend")
 _INCIDENT_ID = re.compile(r"[0-9]{8}-[0-9a-f]{6,64}")
+_NO_INCIDENT = "there is no incident {}; `cxad incidents` lists them; --interaction if it is the id of an interaction"
+_NOT_FLAGGED = (
+    "interaction {} takes no verdict: it is not among those that were found unusual, and the store has no others. "
+    "GET /api/anomalies lists them; one that was missed belongs into the labels of `cxad evaluate --labels FILE`; "
+    "--incident if this is the id of an incident"
+)
 _MOST_CALLS = 20
 _MOST_ALERTS = 50
 
@@ -132,13 +138,16 @@ def incident(incident_id: str) -> None:
         left_out = plural(len(calls) - _MOST_CALLS, "earlier row is", "earlier rows are")
         say(f"{left_out} not shown; GET /api/incidents/{incident_id} has them")
     if deliveries:
+        from cxad_pipeline.alerting.channel_names import channel_labels
+
+        labels = channel_labels(settings)
         click.echo()
         show_table(
             ("message", "channel", f"state ({settings.timezone})", "attempts", "error"),
             [
                 (
                     one["kind"],
-                    one["channel"],
+                    labels.get(one["channel"], one["channel"]),
                     delivery_words(one, settings),
                     str(one["attempts"]),
                     error_words(one),
@@ -193,8 +202,7 @@ def feedback(
         else:
             said = add_feedback(connection, finding, verdict, **given)
     if said is None:
-        what, other = ("incident", "--interaction") if is_incident else ("anomaly of an interaction", "--incident")
-        stop(f"there is no {what} {finding}; {other} if it is of the other kind", EXIT_USAGE)
+        stop(printable((_NO_INCIDENT if is_incident else _NOT_FLAGGED).format(finding)), EXIT_USAGE)
     effects = of_incident(known.incident, said, settings) if known is not None else of_anomaly(said, settings)
     show("Feedback", [("said", f"{verdict} of {finding}, by {by}"), ("brings about", effects)])
 

@@ -79,7 +79,8 @@ def silence(
 ) -> None:
     """Have nobody told of a segment for a time, or end that.
 
-    Incidents in it, and in segments inside it, are found and listed as ever; no message is sent.
+    Incidents in it, and in segments inside it, are found and listed as ever; no message is sent. One that holds for the
+    same segment and metric already is extended.
     """
     settings = configured()
     owner = (owner or "").strip() or login_name("--owner")
@@ -97,15 +98,16 @@ def silence(
     if ends_at <= now:
         stop(f"--until {shown(ends_at, settings)} lies in the past", EXIT_USAGE)
     from cxad_pipeline.incidents.incident_words import segment_words
-    from cxad_pipeline.store.silences import UnknownSegmentError, add_silence, check_segment
+    from cxad_pipeline.store.known_segments import UnknownSegmentError, check_segment
+    from cxad_pipeline.store.silences import add_silence
 
-    with stored(settings, write=True) as connection:
+    with stored(settings, write=True, make=True) as connection:
         if not new:
             try:
                 check_segment(connection, key)
             except UnknownSegmentError as error:
                 stop(printable(f"--segment: {error}; --new, if it is still to come"), EXIT_USAGE)
-        made = add_silence(
+        kept, before = add_silence(
             connection,
             scope="incidents",
             segment=key,
@@ -115,15 +117,16 @@ def silence(
             starts_at=now,
             ends_at=ends_at,
         )
-    show(
-        "Silence",
-        [
-            ("id", f"{made.id}; `cxad silence --end {made.id}` ends it"),
-            ("nobody is told of", f"{segment_words(key)}, {metric or 'all metrics'}"),
-            ("until", f"{shown(made.ends_at, settings)} ({settings.timezone})"),
-            ("owner", owner),
-        ],
-    )
+    rows = [
+        ("id", f"{kept.id}; `cxad silence --end {kept.id}` ends it"),
+        ("nobody is told of", f"{segment_words(key)}, {metric or 'all metrics'}"),
+        ("until", f"{shown(kept.ends_at, settings)} ({settings.timezone})"),
+        ("owner", owner),
+    ]
+    if before is not None:
+        held = f"by {before.owner}, until {shown(before.ends_at, settings)}: the later end counts"
+        rows.append(("extended", printable(f"there was one already, {held}")))
+    show("Silence", rows)
 
 
 def _check_metric(metric: str | None, settings: Settings) -> None:
@@ -165,12 +168,15 @@ def alerts(dead: bool, retry: str | None, limit: int) -> None:
         status = outbox_status(connection, dt.datetime.now(dt.UTC))
         found, more = find_deliveries(connection, state="dead" if dead else None, limit=limit)
     if found:
+        from cxad_pipeline.alerting.channel_names import channel_labels
+
+        labels = channel_labels(settings)
         columns = ("id", f"state ({settings.timezone})", "channel", "attempts", "message", "error")
         rows = [
             (
                 str(one["id"]),
                 delivery_words(one, settings),
-                one["channel"],
+                labels.get(one["channel"], one["channel"]),
                 str(one["attempts"]),
                 one["headline"] or one["key"],
                 error_words(one),

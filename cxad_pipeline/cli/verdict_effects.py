@@ -5,6 +5,7 @@ Belongs here: the words. Does not belong here: bringing it about (`store.feedbac
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from cxad_pipeline.cli.moments import shown
@@ -13,31 +14,36 @@ from cxad_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from cxad_pipeline.incidents.incident import Incident
-    from cxad_pipeline.store.verdicts import StoredVerdict
+    from cxad_pipeline.store.feedback import Said
 
 
-def of_incident(one: Incident, said: StoredVerdict, settings: Settings) -> str:
+def of_incident(one: Incident, said: Said, settings: Settings) -> str:
     """What a verdict on an incident brings about, and when."""
     from cxad_pipeline.incidents.incident_words import segment_words
 
     where, most = printable(segment_words(one.segment)), settings.incidents.max_threshold_shift
     return {
         "confirmed": "it counts as real (`cxad precision`); its windows teach nothing at the next calibration",
-        "expected": f"nobody is told of {where}, {one.metric}, until {shown(said.get('until'), settings)} "
+        "expected": f"nobody is told of {where}, {one.metric}, until {shown(_end(said), settings)} "
         f"({settings.timezone}); `cxad silences` has it, `cxad silence --end` ends it",
         "false_alarm": f"the threshold of {where} may rise at the next calibration, with all its false alarms by "
         f"{most:g} {'power' if most == 1 else 'powers'} of ten at most (incidents.max_threshold_shift)",
         "new_trend": f"the baseline of {where} starts again at the next calibration (`cxad calibrate`)",
-    }[said["verdict"]]
+    }[said.verdict["verdict"]]
 
 
-def of_anomaly(said: StoredVerdict, settings: Settings) -> str:
+def of_anomaly(said: Said, settings: Settings) -> str:
     """What a verdict on an interaction brings about."""
-    if said["verdict"] == "expected":
+    if said.verdict["verdict"] == "expected":
         return (
-            f"reviewers may hide its like until {shown(said.get('until'), settings)} ({settings.timezone}): same "
+            f"reviewers may hide its like until {shown(_end(said), settings)} ({settings.timezone}): same "
             "queue, channel and language, same first reason"
         )
-    if said["verdict"] == "false_alarm":
+    if said.verdict["verdict"] == "false_alarm":
         return "reviewers may hide it; calibration looks at verdicts on incidents alone"
     return "it is kept beside the anomaly; calibration looks at verdicts on incidents alone"
+
+
+def _end(said: Said) -> dt.datetime | None:
+    """The end of the silence, which may be later than was asked for; None where there is none."""
+    return None if said.silence is None else said.silence.ends_at

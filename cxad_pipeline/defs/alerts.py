@@ -5,11 +5,12 @@ Belongs here: the asset, its check, the sensor. Does not belong here: what is to
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
+from cxad_pipeline.alerting.channel_names import channel_labels
 from cxad_pipeline.alerting.channels import Channel
 from cxad_pipeline.alerting.delivery import DeliverySummary
 from cxad_pipeline.alerting.wording import plural
@@ -28,6 +29,7 @@ def alerting_assets(
     settings: Settings, store_of: Callable[[], Store], channels: list[Channel], teller: Teller
 ) -> list[dg.AssetsDefinition]:
     """alert_notifications: what left the outbox at the end of a run."""
+    labels = channel_labels(settings)
 
     @dg.asset(
         partitions_def=scoring_windows(settings),
@@ -54,8 +56,9 @@ def alerting_assets(
         context.log.info(in_words(done))
         for key in context.partition_keys[:-1]:
             context.add_asset_metadata({"delivery": f"with window {context.partition_keys[-1]}"}, partition_key=key)
-        context.add_asset_metadata(_metadata(done, store_of()), partition_key=context.partition_keys[-1])
-        yield dg.MaterializeResult(check_results=[_dead_letter_check(store_of())])
+        shown = _metadata(done, store_of(), labels)
+        context.add_asset_metadata(shown, partition_key=context.partition_keys[-1])
+        yield dg.MaterializeResult(check_results=[_dead_letter_check(store_of(), labels)])
 
     return [alert_notifications]
 
@@ -97,7 +100,7 @@ def in_words(done: DeliverySummary) -> str:
     return ", ".join(parts)
 
 
-def _metadata(done: DeliverySummary, store: Store) -> dict[str, Any]:
+def _metadata(done: DeliverySummary, store: Store, labels: Mapping[str, str]) -> dict[str, Any]:
     with store.reading() as connection:
         status = outbox_status(connection, _now())
     return {
@@ -108,12 +111,13 @@ def _metadata(done: DeliverySummary, store: Store) -> dict[str, Any]:
         "failing": status.failing,
         "dead_letters": status.dead,
         "by_channel": {
-            name: {"pending": c.pending, "failing": c.failing, "dead": c.dead} for name, c in status.by_channel.items()
+            labels.get(name, name): {"pending": c.pending, "failing": c.failing, "dead": c.dead}
+            for name, c in status.by_channel.items()
         },
     }
 
 
-def _dead_letter_check(store: Store) -> dg.AssetCheckResult:
+def _dead_letter_check(store: Store, labels: Mapping[str, str]) -> dg.AssetCheckResult:
     with store.reading() as connection:
         status = outbox_status(connection, _now())
         shown = {state: find_deliveries(connection, state=state, limit=_SHOWN)[0] for state in ("dead", "failing")}
@@ -130,14 +134,15 @@ def _dead_letter_check(store: Store) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(said) or "none",
         metadata={
-            "dead_letters": records_table([_shown(row) for row in shown["dead"]]),
-            "failing": records_table([_shown(row) for row in shown["failing"]]),
+            "dead_letters": records_table([_shown(row, labels) for row in shown["dead"]]),
+            "failing": records_table([_shown(row, labels) for row in shown["failing"]]),
         },
     )
 
 
-def _shown(row: Any) -> dict[str, Any]:
-    return {name: row[name] for name in ("key", "channel", "attempts", "error")}
+def _shown(row: Any, labels: Mapping[str, str]) -> dict[str, Any]:
+    channel = labels.get(row["channel"], row["channel"])
+    return {"key": row["key"], "channel": channel, "attempts": row["attempts"], "error": row["error"]}
 
 
 def _now() -> dt.datetime:

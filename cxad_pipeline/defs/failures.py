@@ -38,12 +38,12 @@ def run_failure_sensor(
             return dg.SkipReason("alerts are switched off")
         steps = [FailedStep(event.step_key or "", step_error(event)) for event in context.get_step_failure_events()]
         run = context.dagster_run
-        link = settings.alerts.run_link
+        link = settings.alerts.run_link or ""
         failure = RunFailure(
             job=run.job_name,
             run_id=run.run_id,
             steps=tuple(steps),
-            link=None if link is None else filled_link(link, settings, run_id=run.run_id),
+            link=filled_link(link, settings, run_id=run.run_id),
             error=context.failure_event.message or "",
         )
         now = dt.datetime.now(dt.UTC)

@@ -6,7 +6,7 @@ Belongs here: assets, and what the UI shows of them. Does not belong here: the s
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -21,9 +21,10 @@ from cxad_pipeline.incidents.incident_model import IncidentModel
 from cxad_pipeline.incidents.incident_words import segment_words, what
 from cxad_pipeline.incidents.power import power_of, warning_of
 from cxad_pipeline.interactions.deployment_schema import schema_of
-from cxad_pipeline.operations.backtest import Backtest, backtest, drawn
+from cxad_pipeline.operations.backtest import Backtest, backtest
 from cxad_pipeline.operations.calibration import calibrate
 from cxad_pipeline.operations.history import NoHistoryError
+from cxad_pipeline.operations.incident_pictures import backtest_drawn, peaks_drawn
 from cxad_pipeline.operations.judging import Judged, judge
 from cxad_pipeline.operations.retention import prune_store
 from cxad_pipeline.operations.statistics import record_statistics
@@ -32,9 +33,6 @@ from cxad_pipeline.registry.incident_runs import log_incident_model
 from cxad_pipeline.registry.tracking import TrainingRuns
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.database import Store, StoreError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 GROUP = "incidents"
 
@@ -72,7 +70,7 @@ def incident_assets(settings: Settings, store_of: Callable[[], Store], teller: T
         except StoreError as error:
             context.log.warning(f"old rows of the store stay until the next calibration: {error}")
             removed = 0
-        figure = _peaks_drawn(model)
+        figure = peaks_drawn(model)
         run_id = log_incident_model(model, TrainingRuns(settings, context.run.run_id), figure)
         context.log.info(_model_in_words(model))
         power = power_of(model, replay)
@@ -195,20 +193,6 @@ def _model_metadata(model: IncidentModel) -> dict[str, Any]:
     }
 
 
-def _peaks_drawn(model: IncidentModel) -> "Figure":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots()
-    scores = model.monitor.replayed.score[:60]
-    axes.plot(np.arange(1, len(scores) + 1), scores, "o", markersize=3)
-    axes.axhline(model.threshold, color="tab:red", linewidth=1)
-    axes.set_xlabel("rank of the window's peak in the replay")
-    axes.set_ylabel("score")
-    axes.set_title(f"Threshold {model.threshold:.2f}, promised {model.promise.per_week:g} a week")
-    return figure
-
-
 def _busiest(model: IncidentModel, contacts: np.ndarray, most: int = 10) -> list[dict[str, Any]]:
     totals = contacts.sum(axis=1)
     order = np.argsort(-totals, kind="stable")[:most]
@@ -265,7 +249,7 @@ def _backtest_metadata(found: Backtest, settings: Settings) -> dict[str, Any]:
         "promised_per_week": found.promised_per_week,
         "threshold": found.threshold,
         "judged_by": found.judged_by,
-        "picture": picture(drawn(found), "incidents of the replay"),
+        "picture": picture(backtest_drawn(found, settings), "incidents of the replay"),
         **({} if found.warning is None else {"warning": found.warning}),
     }
 

@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from cxad_pipeline.incidents.incident import Cause
 from cxad_pipeline.incidents.segments import Key
@@ -26,7 +26,7 @@ CLEARLY = 1.2
 cause has about the value's risk ratio, a little more or less by chance, and says less about where to look; a pair that
 is the cause has several times that of its values, which hold unaffected contacts as well. A fifth is also the least
 effect that calls anybody (`evidence.LEAST_EFFECT`)."""
-_Z = float(norm.ppf(0.975))
+_Z = float(ndtri(0.975))
 
 
 def causes_of(

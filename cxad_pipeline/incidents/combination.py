@@ -5,6 +5,8 @@ Belongs here: the rules for p-values. Does not belong here: where the p-values c
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +15,7 @@ FloatArray = npt.NDArray[np.float64]
 _LEAST = 1e-300
 
 
-def cauchy(p: FloatArray, weights: FloatArray) -> FloatArray:
+def cauchy(p: Iterable[FloatArray], weights: FloatArray) -> FloatArray:
     """The Cauchy combination of several p-values: Liu & Xie (2020), JASA 115(529).
 
     The weighted mean of tan((1/2 - p) pi) has, in its tail, the Cauchy distribution whatever the dependence of the
@@ -24,7 +26,7 @@ def cauchy(p: FloatArray, weights: FloatArray) -> FloatArray:
     Parameters
     ----------
     p
-        P-values, (tests, ...); NaN is no test and has no weight.
+        P-values, (tests, ...), or those of each test in turn, (...); NaN is no test and has no weight.
     weights
         Weight of each test, (tests,).
 
@@ -33,12 +35,14 @@ def cauchy(p: FloatArray, weights: FloatArray) -> FloatArray:
     FloatArray
         (...), NaN where there was no test.
     """
-    weight = np.where(np.isnan(p), 0.0, weights.reshape(-1, *[1] * (p.ndim - 1)))
-    whole = weight.sum(axis=0)
-    inside = np.clip(p, _LEAST, 0.5)
-    # tan((1/2 - p) pi) is 1 / tan(p pi); near 0 that is 1 / (p pi), without the loss of digits.
-    terms = np.where(np.isnan(p), 0.0, 1 / np.tan(np.pi * inside))
-    mean = (weight * terms).sum(axis=0) / np.where(whole > 0, whole, 1.0)
+    whole, total = np.zeros(()), np.zeros(())
+    for of_test, weight in zip(p, weights, strict=True):
+        tested = ~np.isnan(of_test)
+        # tan((1/2 - p) pi) is 1 / tan(p pi); near 0 that is 1 / (p pi), without the loss of digits.
+        term = 1 / np.tan(np.pi * np.clip(of_test, _LEAST, 0.5))
+        whole = whole + np.where(tested, weight, 0.0)
+        total = total + np.where(tested, weight * term, 0.0)
+    mean = total / np.where(whole > 0, whole, 1.0)
     tail = np.arctan2(1.0, mean) / np.pi
     return np.where(whole > 0, np.where(mean > 0, np.minimum(2 * tail, 1.0), 1.0), np.nan)
 

@@ -85,12 +85,12 @@ def exceedance_evidence(
     tested: BoolArray,
     k: FloatArray,
     n: FloatArray,
-    rate: Expectation,
+    rate: FloatArray,
     profile: RateProfile,
     min_effect: float = LEAST_EFFECT,
 ) -> Evidence:
     """Whether more of n contacts are beyond a threshold than usual: beta-binomial."""
-    share = as_share(rate.value)
+    share = as_share(rate)
     statistic = np.full(k.shape, np.nan)
     dispersion = np.broadcast_to(profile.dispersion, k.shape)
     statistic[tested] = _surprise(beta_binomial_tail(k[tested], n[tested], share[tested], dispersion[tested]))

@@ -6,7 +6,7 @@ rules for p-values (`combination.py`), the threshold (`budget.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,8 @@ from cxad_pipeline.incidents.windows import Windows
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+Calibrations = Mapping[tuple[str, str], Calibration]
+"""What the statistic of each test is worth, by family and kind."""
 
 SIDE_WEIGHT = 0.1
 """Weight of drifts and of the volume beside that of a metric: a drift has time, and more contacts are no fault yet."""
@@ -65,60 +67,76 @@ class Findings:
 
     def leading(self) -> npt.NDArray[np.int64]:
         """The position in `evidence` of the test that says most in each cell, (s, t)."""
-        return np.asarray(np.nan_to_num(self.surprises, nan=-1.0).argmax(axis=0))
+        leading, most = np.zeros(self.score.shape, dtype=np.int64), np.full(self.score.shape, -np.inf)
+        for position, surprises in enumerate(self.surprises):
+            known = np.nan_to_num(surprises, nan=-1.0)
+            leading[known > most] = position
+            np.maximum(most, known, out=most)
+        return leading
 
 
 def findings_of(
     windows: Windows,
     evidence: list[Evidence],
-    calibrations: Mapping[tuple[str, str], Calibration],
+    judges: Sequence[tuple[Calibrations, BoolArray]],
     metrics: int,
     states: StateArray,
     metric_states: StateArray,
 ) -> Findings:
-    """Put the tests together; `metrics` is the number of metrics among them."""
-    surprises = np.array([_surprises(one, calibrations.get((one.family, one.kind))) for one in evidence])
-    p = cauchy(10.0**-surprises, _weights(evidence, metrics))
+    """Put the tests together.
+
+    Parameters
+    ----------
+    windows
+        The windows, t of them.
+    evidence
+        The tests.
+    judges
+        What the statistics are worth, and in which windows, (t,); each window in one of them.
+    metrics
+        The number of metrics among the tests.
+    states, metric_states
+        Of the cells.
+    """
+    surprises = np.empty((len(evidence), *states.shape))
+    for one, of_test in zip(evidence, surprises, strict=True):
+        for calibrations, judged in judges:
+            of_test[:, judged] = _surprises(one, calibrations.get((one.family, one.kind)), judged)
+    # Test by test: all at once, the steps in between would take more memory than all that is kept.
+    p = cauchy((10.0**-of_test for of_test in surprises), _weights(evidence, metrics))
     return Findings(windows, -np.log10(benjamini_yekutieli(p)), p, surprises, evidence, states, metric_states)
 
 
-def joined(first: Findings, second: Findings, of_second: BoolArray) -> Findings:
-    """The findings of the first, and in some windows those of the second."""
-    return replace(
-        first,
-        **{
-            name: np.where(of_second, getattr(second, name), getattr(first, name))
-            for name in ("score", "p", "surprises")
-        },
-    )
-
-
-def calibrations_of(evidence: Sequence[Evidence], chosen: BoolArray) -> dict[tuple[str, str], Calibration]:
-    """What each statistic is worth by the chosen windows, (t,).
+def calibrations_of(
+    evidence: Iterable[Evidence], choices: Sequence[BoolArray]
+) -> list[dict[tuple[str, str], Calibration]]:
+    """What each statistic is worth by the chosen windows, (t,), for each choice.
 
     Beyond the 98th percentile the tail is exponential, with the mean of the excesses: that is the tail of -log10 p,
     also where the true p-value is a power of p, and that of a sum over windows (Siegmund 1985, Sequential Analysis). A
     heavier one would make a single odd window cap what all later ones can be worth.
     """
-    found: dict[tuple[str, str], Calibration] = {}
+    found: list[dict[tuple[str, str], Calibration]] = [{} for _ in choices]
     for one in evidence:
-        statistics = one.statistic[:, chosen]
-        statistics = statistics[~np.isnan(statistics)]
-        if len(statistics):
-            fitted = Calibration.fit(statistics)
-            found[one.family, one.kind] = replace(fitted, shape=0.0, scale=fitted.scale / (1 - fitted.shape))
+        for chosen, calibrations in zip(choices, found, strict=True):
+            statistics = one.statistic[:, chosen]
+            statistics = statistics[~np.isnan(statistics)]
+            if len(statistics):
+                fitted = Calibration.fit(statistics)
+                calibrations[one.family, one.kind] = replace(fitted, shape=0.0, scale=fitted.scale / (1 - fitted.shape))
     return found
 
 
-def _surprises(evidence: Evidence, calibration: Calibration | None) -> FloatArray:
-    """-log10 p of a test: by its distribution and by the days left out, whichever says less."""
+def _surprises(evidence: Evidence, calibration: Calibration | None, judged: BoolArray) -> FloatArray:
+    """-log10 p of a test in some windows: by its distribution and by the days left out, whichever says less."""
+    statistic, large = evidence.statistic[:, judged], evidence.large[:, judged]
     if calibration is None:
-        surprises = evidence.statistic if evidence.bounded else np.where(np.isnan(evidence.statistic), np.nan, 0.0)
+        surprises = statistic if evidence.bounded else np.where(np.isnan(statistic), np.nan, 0.0)
     else:
-        surprises = calibration.surprise(evidence.statistic)
+        surprises = calibration.surprise(statistic)
         if evidence.bounded:
-            surprises = np.minimum(surprises, evidence.statistic)
-    return np.where(evidence.large | np.isnan(surprises), surprises, 0.0)
+            surprises = np.minimum(surprises, statistic)
+    return np.where(large | np.isnan(surprises), surprises, 0.0)
 
 
 def _weights(evidence: Sequence[Evidence], metrics: int) -> FloatArray:

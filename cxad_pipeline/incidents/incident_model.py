@@ -160,8 +160,9 @@ class IncidentModel:
         teaches = ~(silent[_own_segments(tree)[leaf], position] | special[position])
         if not teaches.any():
             raise ValueError("every contact of the history is left out or of a special day: nothing can be learned")
-        values = {metric.name: contacts.values[metric.name][teaches] for metric in metrics}
-        tails = Tails.fit(tree, metrics, leaf[teaches], values)
+        tails = Tails.fit(
+            tree, metrics, leaf[teaches], {metric.name: contacts.values[metric.name][teaches] for metric in metrics}
+        )
         rollups = _counted(tree, metrics, tails, windows, contacts, leaf)
         monitor, findings = Monitor.fit_and_replay(
             tree,

@@ -5,7 +5,7 @@ Belongs here: putting profiles, tests, findings and the budget together. Does no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from cxad_pipeline.incidents.evidence import (
     exceedance_evidence,
     mean_evidence,
 )
-from cxad_pipeline.incidents.findings import Findings, calibrations_of, findings_of, joined
+from cxad_pipeline.incidents.findings import Findings, calibrations_of, findings_of
 from cxad_pipeline.incidents.history import days_with_contacts, length_in_weeks, median_by_slot, without_history
 from cxad_pipeline.incidents.kinds import Kind
 from cxad_pipeline.incidents.metrics import NEAR, TAIL_SHARES, MetricRule
@@ -153,17 +153,18 @@ class Monitor:
             min_effect=min_effect,
             min_contacts=min_contacts,
         )
-        # Sums over windows would carry what is left out into the windows after it.
-        found = monitor._judged(history, others, never, special, silent)
+        states = monitor._states(history, others, never, special, forgotten)
+        evidence = list(monitor._evidence(history, others, *states))
+        learned: Iterable[Evidence] = evidence
+        if left_out is not None:
+            # Sums over windows would carry what is left out into the windows after it.
+            learned = monitor._evidence(history, others, *monitor._states(history, others, never, special, silent))
+        odd = (windows.day - windows.day[0]) % 2 == 1
+        of_odd, of_even, of_all = calibrations_of(learned, (odd, ~odd, ~never))
+        del others, learned  # half as large as the evidence, and read by nobody from here on
         # Judged by a calibration that they are part of, the highest scores of history would look too ordinary.
-        odd = (windows.day - windows.day[0]) % 2
-        replay = found
-        for half in (0, 1):
-            other = replace(monitor, calibrations=calibrations_of(found.evidence, odd != half))
-            judged = other._judged(history, others, never, special, forgotten)
-            replay = judged if half == 0 else joined(replay, judged, odd == half)
-        monitor = replace(monitor, calibrations=calibrations_of(found.evidence, odd >= 0))
-        return replace(monitor, replayed=peaks_of(tree, replay.score)), replay
+        replay = findings_of(windows, evidence, [(of_odd, ~odd), (of_even, odd)], len(metrics), *states)
+        return replace(monitor, calibrations=of_all, replayed=peaks_of(tree, replay.score)), replay
 
     def threshold(self, promise: Promise) -> float:
         """The score from which on to call, for a promise to be kept."""
@@ -193,26 +194,26 @@ class Monitor:
         """
         never = np.zeros(rollups.windows.number, dtype=np.bool_)
         late, special = (never if given is None else given for given in (late, special))
-        return self._judged(rollups, self.profiles.expected(rollups.windows), late, special, never[None])
+        windows, usual = rollups.windows, self.profiles.expected(rollups.windows)
+        states = self._states(rollups, usual, late, special, never[None])
+        evidence = list(self._evidence(rollups, usual, *states))
+        del usual  # half as large as the evidence, and read by nobody from here on
+        return findings_of(windows, evidence, [(self.calibrations, ~never)], len(self.metrics), *states)
 
-    def _judged(
+    def _states(
         self, rollups: Rollups, usual: Usual, late: BoolArray, special: BoolArray, untested: BoolArray
-    ) -> Findings:
-        """Findings; `untested` cells, (s, t) or (1, t), count as a cold start."""
-        windows = rollups.windows
-        missing = gaps(rollups.contacts[0], self.usual_contacts[windows.slot])
+    ) -> tuple[StateArray, StateArray]:
+        """States of cells and of the metrics in them; `untested` cells, (s, t) or (1, t), count as a cold start."""
+        missing = gaps(rollups.contacts[0], self.usual_contacts[rollups.windows.slot])
         cold = self.cold[:, None] | untested
         states = segment_states(rollups.contacts, missing, late, special, cold, self.min_contacts)
         of_metrics = np.array(
             [
-                metric_states(
-                    states, count, rollups.contacts, as_share(rate.value), profile.dispersion, self.min_contacts
-                )
+                metric_states(states, count, rollups.contacts, as_share(rate), profile.dispersion, self.min_contacts)
                 for count, rate, profile in zip(rollups.count, usual.answered, self.profiles.answered, strict=True)
             ]
         )
-        evidence = list(self._evidence(rollups, usual, states, of_metrics))
-        return findings_of(windows, evidence, self.calibrations, len(self.metrics), states, of_metrics)
+        return states, of_metrics
 
     def _evidence(
         self, rollups: Rollups, usual: Usual, states: StateArray, of_metrics: StateArray
@@ -231,7 +232,7 @@ class Monitor:
         if len(self.metrics) > 1:
             k, rate, profile = rollups.together, usual.together, fitted.together
             yield exceedance_evidence("together", "together", tested, k, contacts, rate, profile, effect)
-        yield count_evidence("contacts", "volume", tested, contacts, usual.volume.value, fitted.volume, True, effect)
+        yield count_evidence("contacts", "volume", tested, contacts, usual.volume, fitted.volume, True, effect)
         if fitted.complaints is not None and usual.complaints is not None:
-            k, few = rollups.complaints, usual.complaints.value * contacts
+            k, few = rollups.complaints, usual.complaints * contacts
             yield count_evidence("complaints", "complaints", tested, k, few, fitted.complaints, False, effect)

@@ -12,24 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from cxad_pipeline.incidents.metrics import TAIL_SHARES
-from cxad_pipeline.incidents.profiles import Expectation, Folds, MeanProfile, RateProfile, expected
+from cxad_pipeline.incidents.profiles import Expectation, Folds, MeanProfile, RateProfile
 from cxad_pipeline.incidents.rollups import Rollups
 from cxad_pipeline.incidents.segments import SegmentTree
 from cxad_pipeline.incidents.windows import Windows
 
+FloatArray = npt.NDArray[np.float64]
 IntegerArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Usual:
-    """What is expected in each cell, by the profiles of the same names."""
+    """What is expected in each cell, by the profiles of the same names; rates are (s, t)."""
 
     means: list[Expectation]
-    tails: list[list[Expectation]]
-    answered: list[Expectation]
-    together: Expectation
-    volume: Expectation
-    complaints: Expectation | None
+    tails: list[list[FloatArray]]
+    answered: list[FloatArray]
+    together: FloatArray
+    volume: FloatArray
+    complaints: FloatArray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +95,12 @@ class Profiles:
     def expected(self, windows: Windows) -> Usual:
         """What is expected in each window."""
         return Usual(
-            [expected(profile.baseline, windows) for profile in self.means],
-            [[expected(profile.baseline, windows) for profile in of_metric] for of_metric in self.tails],
-            [expected(profile.baseline, windows) for profile in self.answered],
-            expected(self.together.baseline, windows),
-            expected(self.volume.baseline, windows),
-            expected(self.complaints.baseline, windows) if self.complaints is not None else None,
+            [profile.expected(windows) for profile in self.means],
+            [[profile.expected(windows) for profile in of_metric] for of_metric in self.tails],
+            [profile.expected(windows) for profile in self.answered],
+            self.together.expected(windows),
+            self.volume.expected(windows),
+            self.complaints.expected(windows) if self.complaints is not None else None,
         )
 
     def of_rows(self, rows: IntegerArray) -> Profiles:

@@ -120,11 +120,6 @@ class Folds:
         return fit(first.sum(axis=0), second.sum(axis=0)), Expectation(value, variance)
 
 
-def expected(baseline: Baseline, windows: Windows) -> Expectation:
-    """What a baseline expects in each window."""
-    return Expectation(baseline.value[:, windows.slot], baseline.variance[:, windows.slot])
-
-
 @dataclass(frozen=True, eq=False)
 class MeanProfile:
     """A metric's mean on its working scale.
@@ -144,6 +139,10 @@ class MeanProfile:
     def of_rows(self, rows: IntegerArray) -> MeanProfile:
         """The profiles of segments at some positions."""
         return MeanProfile(self.baseline.of_rows(rows), self.within[rows], self.between[rows])
+
+    def expected(self, windows: Windows) -> Expectation:
+        """What is expected in each window."""
+        return Expectation(self.baseline.value[:, windows.slot], self.baseline.variance[:, windows.slot])
 
     @classmethod
     def fit(
@@ -190,11 +189,15 @@ class RateProfile:
         """The profiles of segments at some positions."""
         return RateProfile(self.baseline.of_rows(rows), self.dispersion[rows])
 
+    def expected(self, windows: Windows) -> FloatArray:
+        """The rate that is expected in each window, (s, t)."""
+        return self.baseline.value[:, windows.slot]
+
     @classmethod
     def fit(
         cls, tree: SegmentTree, folds: Folds, exposure: FloatArray, events: FloatArray, share: bool
-    ) -> tuple[RateProfile, Expectation]:
-        """Fit, and give the rates that the other days expect in each cell of history.
+    ) -> tuple[RateProfile, FloatArray]:
+        """Fit, and give the rates that the other days expect in each cell of history, (s, t).
 
         Parameters
         ----------
@@ -225,7 +228,7 @@ class RateProfile:
                 weight.sum(axis=1, keepdims=True), 1e-9
             )
             inflation = np.maximum(inflation, 1.0)
-        return cls(baseline, dispersion), expectation
+        return cls(baseline, dispersion), expectation.value
 
 
 def as_share(rate: FloatArray) -> FloatArray:

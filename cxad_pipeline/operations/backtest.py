@@ -1,7 +1,7 @@
 """Which incidents a configuration would have raised, before anybody switches it on.
 
-Belongs here: the replay of past days and what is shown of it. Does not belong here: the statistics (`incidents`),
-tables of a terminal or of Dagster.
+Belongs here: the replay of past days. Does not belong here: the statistics (`incidents`), its picture
+(`incident_pictures`), tables of a terminal or of Dagster.
 
 Where there are two weeks of history before the days asked for, these teach and the days are judged by what they taught,
 as it would have been. Where there are not, all days teach, and each is judged by the others.
@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.incidents import WARM_UP, Findings, Rollups, State, Windows
 from cxad_pipeline.incidents.contacts import Contacts
 from cxad_pipeline.incidents.description import Describer
@@ -28,9 +26,6 @@ from cxad_pipeline.operations.calibration import Judgements, fitted
 from cxad_pipeline.operations.history import NoHistoryError, history
 from cxad_pipeline.operations.judging import overlapping
 from cxad_pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LEAST_BEFORE = 14
 DAY = 86_400
@@ -48,6 +43,8 @@ class Backtest:
         The windows that were replayed.
     best
         Highest score of any segment in each of them, (t,); NaN where nothing was tested.
+    states
+        State of all contacts together in each of them (`incidents.State`), (t,).
     threshold
         That keeps the promise.
     promised_per_week, replayed_per_week
@@ -61,6 +58,7 @@ class Backtest:
     incidents: tuple[Incident, ...]
     windows: Windows
     best: np.ndarray
+    states: np.ndarray
     threshold: float
     promised_per_week: float
     replayed_per_week: float
@@ -113,6 +111,7 @@ def backtest(settings: Settings, days: int, now: dt.datetime) -> Backtest:
         incidents=tuple(sorted(incidents, key=lambda incident: (incident.started_at, incident.id))),
         windows=windows.between(first, windows.number),
         best=np.where(np.isinf(best), np.nan, best),
+        states=findings.states[0, first:],
         threshold=model.threshold,
         promised_per_week=settings.incidents.budget_per_week,
         replayed_per_week=len(incidents) / weeks,
@@ -162,32 +161,3 @@ def _lived(
         now=now,
     )
     return [change.after for change in changes]
-
-
-def drawn(found: Backtest) -> Figure:
-    """The highest score of each window over time, the threshold, and the incidents."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(
-        found.windows.starts.astype("datetime64[s]"),
-        found.best,
-        color="0.6",
-        linewidth=0.7,
-        label="highest score of a window",
-    )
-    axes.axhline(found.threshold, color="tab:red", linewidth=1, label=f"threshold {found.threshold:.2f}")
-    for incident in found.incidents:
-        colour = "tab:red" if incident.critical else "tab:orange"
-        # matplotlib takes moments, its annotations know numbers alone.
-        span: tuple[Any, Any] = (incident.started_at, incident.ended_at)
-        axes.axvspan(*span, color=colour, alpha=0.35, linewidth=0)
-    axes.set_ylabel("-log10 of the adjusted p-value")
-    axes.set_title(
-        f"{plural(len(found.incidents), 'incident')}: {found.replayed_per_week:.1f} a week, promised at most "
-        f"{found.promised_per_week:g}"
-    )
-    axes.legend(loc="upper left", fontsize=8)
-    figure.autofmt_xdate()
-    return figure

@@ -109,7 +109,7 @@ def _digest(connection: Connection, settings: Settings, teller: Teller, now: dt.
         return
     since = None if before is None else before[1]
     digest, untold = _digest_of(connection, settings, since, now)
-    message = digest_message(digest, teller.context(connection))
+    message = digest_message(digest, teller.digest_context(connection))
     if message is None:
         # The tick is marked as done, so that a finding at noon is not told as the digest of the morning.
         queue(connection, Notice(key, "digest", "digest", {}, now), [], at=now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -134,6 +135,13 @@ class Teller:
             budget_per_week=budget.promised_per_week,
             budget_until=budget.until,
         )
+
+    def digest_context(self, connection: Connection) -> MessageContext:
+        """What the digest knows: its links lead to the latest scoring window with data, and to no single incident."""
+        context = self.context(connection)
+        until = context.budget_until
+        window = {} if until is None else {"window": self._window_key(until - dt.timedelta(seconds=1))}
+        return replace(context, links=filled(self._settings.alerts.links, self._settings, **window))
 
     def _message(self, connection: Connection, incident: Incident, told: Told, kind: NoticeKind) -> Message:
         last = incident.ended_at - dt.timedelta(seconds=1)

@@ -13,6 +13,9 @@ from cxad_pipeline.interactions.configured_columns import watched_columns
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.settings import Settings
 
+_OF_THE_MESSAGE = ("window", "incident", "run_id")
+"""Placeholders of links whose value depends on what a message is about."""
+
 
 def watched_metrics(settings: Settings) -> tuple[MetricRule, ...]:
     """The metrics that incidents are looked for in; durations count on a logarithmic scale.
@@ -39,13 +42,29 @@ def window_seconds(settings: Settings) -> int:
 
 
 def filled(links: Mapping[str, str], settings: Settings, **values: str) -> dict[str, str]:
-    """Addresses with their placeholders filled: `{port}` and `{api_port}`, and those that are given."""
-    return {label: filled_link(link, settings, **values) for label, link in links.items()}
+    """Addresses with their placeholders filled; empty ones, and those for which a value is missing, are left out."""
+    found = {label: filled_link(link, settings, **values) for label, link in links.items()}
+    return {label: link for label, link in found.items() if link}
 
 
-def filled_link(link: str, settings: Settings, **values: str) -> str:
-    """One address with its placeholders filled."""
-    ports = {"port": str(settings.ports.dagster), "api_port": str(settings.ports.api)}
-    for name, value in {**ports, **values}.items():
-        link = link.replace(f"{{{name}}}", value)
+def filled_link(link: str, settings: Settings, **values: str) -> str | None:
+    """One address with its placeholders filled: those of the settings (`alerts.links`), and those that are given.
+
+    None where one of them has no value: half an address, or one of a page on the reader's own machine, leads nowhere.
+    """
+    known: dict[str, str | None] = {
+        **dict.fromkeys(_OF_THE_MESSAGE),
+        "dagster": settings.alerts.dagster_url,
+        "mlflow": settings.alerts.mlflow_url,
+        "model": settings.mlflow.registered_model,
+        "port": str(settings.ports.dagster),
+        "api_port": str(settings.ports.api),
+        **values,
+    }
+    for name, value in known.items():
+        placeholder = f"{{{name}}}"
+        if value is not None:
+            link = link.replace(placeholder, value)
+        elif placeholder in link:
+            return None
     return link

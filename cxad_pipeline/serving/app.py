@@ -22,6 +22,7 @@ from cxad_pipeline.interactions.configured_columns import subjects
 from cxad_pipeline.serving import problems
 from cxad_pipeline.serving.front import Front, page_policy
 from cxad_pipeline.serving.incident_answers import titles
+from cxad_pipeline.serving.known_segments import configured_values
 from cxad_pipeline.serving.request_log import configure_logging
 from cxad_pipeline.serving.routes_incidents import incident_routes
 from cxad_pipeline.serving.routes_review import review_routes
@@ -97,6 +98,7 @@ def _store_routes(service: Service) -> list[APIRouter]:
     """The routes that ask the store, which take turns."""
     settings, store = service.settings, StoreAccess(service.store)
     zone, dimensions = ZoneInfo(settings.timezone), settings.segments.dimensions
+    configured = configured_values(settings)
     read, review = service.keyring.require("read"), service.keyring.require("reviewer")
     return [
         review_routes(
@@ -106,6 +108,7 @@ def _store_routes(service: Service) -> list[APIRouter]:
             subjects=subjects(settings),
             zone=zone,
             dimensions=dimensions,
+            configured=configured,
             expected_for=dt.timedelta(days=settings.feedback.expected_days),
         ),
         incident_routes(
@@ -116,6 +119,7 @@ def _store_routes(service: Service) -> list[APIRouter]:
             promised_per_week=settings.incidents.budget_per_week,
             zone=zone,
             dimensions=dimensions,
+            configured=configured,
         ),
         segment_routes(store, read=read, subjects=subjects(settings), zone=zone, dimensions=dimensions),
     ]

@@ -105,7 +105,9 @@ class FeedbackBody(Part):
     model_config = ConfigDict(extra="forbid", json_schema_extra=_ONE_OF_TWO)
 
     interaction_id: Text | None = Field(
-        None, description="Of a stored anomaly; this or `incident_id`.", examples=["I-20261013-004711"]
+        None,
+        description="Of an interaction that was found unusual; this or `incident_id`.",
+        examples=["I-20261013-004711"],
     )
     incident_id: str | None = Field(
         None, pattern=INCIDENT_PATTERN, description="This or `interaction_id`.", examples=["20261013-3f9a2c"]
@@ -150,12 +152,24 @@ class SilenceDetails(Part):
     ended_by: str | None = Field(description="Who ended it before its time; null: nobody did.", examples=[None])
 
 
+class SilenceAnswer(SilenceDetails):
+    """The silence as it is kept."""
+
+    extended: bool = Field(
+        description="true: one of the same segment and metric held already and was extended; it keeps its id and "
+        "start, and has the later end of the two.",
+        examples=[False],
+    )
+
+
 class FeedbackAnswer(VerdictDetails):
     """The verdict as it was added, and what it brought about at once."""
 
     interaction_id: str | None = Field(description="As given.", examples=["I-20261013-004711"])
     incident_id: str | None = Field(description="As given.", examples=[None])
-    silence: SilenceDetails | None = Field(description="What `expected` has made; null with other verdicts.")
+    silence: SilenceDetails | None = Field(
+        description="What `expected` has made or extended; null with other verdicts."
+    )
 
 
 class SilenceQuery(Part):

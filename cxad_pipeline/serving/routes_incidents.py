@@ -7,7 +7,7 @@ the keys mean (`incident_schema`), how answers are written (`incident_answers`),
 
 import datetime as dt
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -25,6 +25,7 @@ from cxad_pipeline.serving.incident_schema import (
     Revived,
     WholeIncident,
 )
+from cxad_pipeline.serving.known_segments import require_values
 from cxad_pipeline.serving.problems import ProblemError, problems
 from cxad_pipeline.serving.query import INCIDENT_PATTERN, Cursor, Moment, Number, StrictBool, Text, in_zone
 from cxad_pipeline.serving.security import Requirement
@@ -104,6 +105,7 @@ def incident_routes(
     promised_per_week: float,
     zone: dt.tzinfo = dt.UTC,
     dimensions: Sequence[str] = ("queue", "channel", "language"),
+    configured: Mapping[str, frozenset[str]] = {},
 ) -> APIRouter:
     """The routes, for one store.
 
@@ -121,6 +123,8 @@ def incident_routes(
         Of times that carry none.
     dimensions
         That segments have.
+    configured
+        Values that are known of each before any contact had them (`configured_values`).
     """
     routes = APIRouter(tags=["Incidents"])
     query_model = incident_query(dimensions)
@@ -136,9 +140,9 @@ def incident_routes(
         """The latest first, with a title, causes, examples and the latest verdict; open and resolved ones by default.
 
         `alert_score` and `alert_severity` are as they were when people were told, `score` and `severity` as they are
-        now.
+        now. Once anything was counted, a value that no contact ever had is 422.
         """
-        return _json(await store.ask(lambda opened: _incidents(opened, query, dimensions, zone, title)))
+        return _json(await store.ask(lambda opened: _incidents(opened, query, dimensions, configured, zone, title)))
 
     @routes.get(
         "/api/incidents/{incident_id}",
@@ -205,6 +209,7 @@ def _incidents(
     store: "Store",
     query: IncidentQuery,
     dimensions: Sequence[str],
+    configured: Mapping[str, frozenset[str]],
     zone: dt.tzinfo,
     title: "Callable[[Incident], str]",
 ) -> dict[str, Any]:
@@ -225,6 +230,8 @@ def _incidents(
     )
     with store.reading() as connection:
         page, following = find_incidents(connection, wanted, limit=query.limit, cursor=query.cursor)
+        if not page:
+            require_values(connection, wanted.pairs, dimensions, configured)
     return {"incidents": [incident_answer(stored, title) for stored in page], "next": following}
 
 

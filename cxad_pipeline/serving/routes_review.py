@@ -6,13 +6,14 @@ the keys mean (`review_schema`), who has which role (`security`), incidents (`ro
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from cxad_pipeline.serving.bodies import JSON
 from cxad_pipeline.serving.incident_answers import silence_answer
+from cxad_pipeline.serving.known_segments import require_values
 from cxad_pipeline.serving.problems import ProblemError, problems
 from cxad_pipeline.serving.query import LARGEST_ID, in_zone
 from cxad_pipeline.serving.review_schema import (
@@ -22,6 +23,7 @@ from cxad_pipeline.serving.review_schema import (
     FeedbackBody,
     PrecisionList,
     PrecisionQuery,
+    SilenceAnswer,
     SilenceBody,
     SilenceDetails,
     SilenceList,
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
     from cxad_pipeline.store.database import Store
 
 _OVER = "The end lies in the past."
+_NO_INCIDENT = "No incident of this incident_id is stored; GET /api/incidents lists them."
+_NOT_FLAGGED = (
+    "Verdicts are kept for interactions that were found unusual, and none of this interaction_id is stored: it was not "
+    "scored, not found unusual, or only just now, and then it is there within seconds. GET /api/anomalies lists them."
+)
 
 SilenceId = Annotated[int, Path(ge=1, le=LARGEST_ID, description="As GET /api/silences says.", examples=[4])]
 
@@ -48,6 +55,7 @@ def review_routes(
     subjects: Sequence[str],
     zone: dt.tzinfo = dt.UTC,
     dimensions: Sequence[str] = ("queue", "channel", "language"),
+    configured: Mapping[str, frozenset[str]] = {},
     expected_for: dt.timedelta = dt.timedelta(days=7),
 ) -> APIRouter:
     """The routes, for one store.
@@ -64,6 +72,8 @@ def review_routes(
         Of times that carry none.
     dimensions
         That segments have.
+    configured
+        Values that are known of each before any contact had them (`configured_values`).
     expected_for
         How long `expected` keeps quiet unless somebody says until when.
     """
@@ -78,8 +88,11 @@ def review_routes(
         dependencies=[Depends(read)],
     )
     async def list_anomalies(query: Annotated[AnomalyQuery, Query()]) -> Any:
-        """The latest contact first, with the latest verdict beside each. What /score has just found follows soon."""
-        return _json(await store.ask(lambda opened: _anomalies(opened, query, zone)))
+        """The latest contact first, with the latest verdict beside each. What /score has just found follows soon.
+
+        Once anything was counted, a queue, channel or language that no contact ever had is 422.
+        """
+        return _json(await store.ask(lambda opened: _anomalies(opened, query, zone, dimensions, configured)))
 
     @routes.post(
         "/api/feedback",
@@ -102,12 +115,7 @@ def review_routes(
         until = at + expected_for if body.until is None else _ahead(in_zone(body.until, zone), at, "until")
         said = await store.ask(lambda opened: _say(opened, body, caller.name, at, until))
         if said is None:
-            raise ProblemError(
-                404,
-                "No incident of this incident_id is stored."
-                if body.interaction_id is None
-                else "No anomaly of this interaction_id is stored; one that was just found is there within seconds.",
-            )
+            raise ProblemError(404, _NO_INCIDENT if body.interaction_id is None else _NOT_FLAGGED)
         return said
 
     @routes.get(
@@ -137,16 +145,26 @@ def review_routes(
         "/api/silences",
         summary="Have nobody told of a segment for a time",
         status_code=201,
-        response_model=SilenceDetails,
-        responses=problems({**FAULTS, 409: f"`ends_at`: {_OVER}", 503: AWAY}),
+        response_model=SilenceAnswer,
+        responses={
+            200: {"description": "There was one already, which is extended.", "model": SilenceAnswer},
+            **problems({**FAULTS, 409: f"`ends_at`: {_OVER}", 503: AWAY}),
+        },
         openapi_extra=described(silence_body),
     )
-    async def add_silence(request: Request, caller: Annotated[Caller, Depends(review)]) -> Any:
-        """Incidents of this segment, and of those inside it, are found and shown, and nobody is told of them."""
+    async def add_silence(request: Request, response: Response, caller: Annotated[Caller, Depends(review)]) -> Any:
+        """Incidents of this segment, and of those inside it, are found and shown, and nobody is told of them.
+
+        One that holds for the same segment and metric already, whoever made it, is extended: the later end of the two
+        counts, and the owner and the reason of this request. The answer is 200 then. End it to have it end earlier.
+        """
         body = await read_body(request, silence_body)
         at = dt.datetime.now(dt.UTC)
         ends_at = _ahead(in_zone(body.ends_at, zone), at, "ends_at")
-        return await store.ask(lambda opened: _silence(opened, body, caller.name, at, ends_at, dimensions))
+        kept = await store.ask(lambda opened: _silence(opened, body, caller.name, at, ends_at, dimensions))
+        if kept["extended"]:
+            response.status_code = 200
+        return kept
 
     @routes.delete(
         "/api/silences/{silence_id}",
@@ -182,7 +200,13 @@ def _ahead(moment: dt.datetime, now: dt.datetime, name: str) -> dt.datetime:
     return moment
 
 
-def _anomalies(store: "Store", query: AnomalyQuery, zone: dt.tzinfo) -> dict[str, Any]:
+def _anomalies(
+    store: "Store",
+    query: AnomalyQuery,
+    zone: dt.tzinfo,
+    dimensions: Sequence[str],
+    configured: Mapping[str, frozenset[str]],
+) -> dict[str, Any]:
     from cxad_pipeline.store.anomalies import AnomalyFilter, find_anomalies
 
     given = query.model_dump(exclude={"cursor", "limit"})
@@ -190,12 +214,14 @@ def _anomalies(store: "Store", query: AnomalyQuery, zone: dt.tzinfo) -> dict[str
         given[name] = None if given[name] is None else in_zone(given[name], zone)
     with store.reading() as connection:
         page, following = find_anomalies(connection, AnomalyFilter(**given), limit=query.limit, cursor=query.cursor)
+        if not page:
+            pairs = tuple((name, given[name]) for name in ("queue", "channel", "language") if given[name] is not None)
+            require_values(connection, pairs, dimensions, configured)
     return {"anomalies": page, "next": following}
 
 
 def _say(store: "Store", body: FeedbackBody, by: str, at: dt.datetime, until: dt.datetime) -> dict[str, Any] | None:
     from cxad_pipeline.store.feedback import add_feedback, add_incident_feedback
-    from cxad_pipeline.store.silences import find_silences
 
     expected = body.verdict == "expected"
     given: dict[str, Any] = {"by": by, "note": body.note, "at": at, "until": until if expected else None}
@@ -204,15 +230,13 @@ def _say(store: "Store", body: FeedbackBody, by: str, at: dt.datetime, until: dt
             said = add_incident_feedback(connection, body.incident_id, body.verdict, **given, expected_for=until - at)
         else:
             said = add_feedback(connection, str(body.interaction_id), body.verdict, **given)
-        if said is None:
-            return None
-        held = find_silences(connection, active_at=at) if expected else []
-    made = max((one for one in held if (one.starts_at, one.owner) == (at, by)), key=lambda one: one.id, default=None)
+    if said is None:
+        return None
     return {
-        **said,
+        **said.verdict,
         "interaction_id": body.interaction_id,
         "incident_id": body.incident_id,
-        "silence": None if made is None else silence_answer(made),
+        "silence": None if said.silence is None else silence_answer(said.silence),
     }
 
 
@@ -235,7 +259,8 @@ def _silences(store: "Store", active: bool) -> dict[str, Any]:
 def _silence(
     store: "Store", body: SilenceBody, owner: str, at: dt.datetime, ends_at: dt.datetime, dimensions: Sequence[str]
 ) -> dict[str, Any]:
-    from cxad_pipeline.store.silences import UnknownSegmentError, add_silence, check_segment
+    from cxad_pipeline.store.known_segments import UnknownSegmentError, check_segment
+    from cxad_pipeline.store.silences import add_silence
 
     segment = tuple((name, body.segment[name]) for name in dimensions if name in body.segment)
     with store.writing() as connection:
@@ -245,7 +270,7 @@ def _silence(
             except UnknownSegmentError as error:
                 detail = f"segment: {error}; `new_segment`: true, if it is still to come."
                 raise ProblemError(422, detail, faults=[{"message": str(error), "field": "segment"}]) from error
-        made = add_silence(
+        kept, before = add_silence(
             connection,
             scope="incidents",
             segment=segment,
@@ -255,7 +280,7 @@ def _silence(
             starts_at=at,
             ends_at=ends_at,
         )
-    return silence_answer(made)
+    return {**silence_answer(kept), "extended": before is not None}
 
 
 def _end(store: "Store", silence_id: int, by: str) -> dict[str, Any] | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 
 from cxad_pipeline.serving.bodies import JSON
-from cxad_pipeline.serving.problems import ProblemError, problems
+from cxad_pipeline.serving.known_segments import require_segment, unknown
+from cxad_pipeline.serving.problems import problems
 from cxad_pipeline.serving.query import in_zone
 from cxad_pipeline.serving.security import Requirement
 from cxad_pipeline.serving.segment_schema import SegmentList, SegmentQuery, SeriesQuery, TimeSeries, series_query
@@ -24,7 +25,6 @@ from cxad_pipeline.serving.store_access import AWAY, StoreAccess
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from cxad_pipeline.incidents.segments import Key
     from cxad_pipeline.store.database import Store
     from cxad_pipeline.store.window_listing import SegmentWindow, Trend
 
@@ -145,7 +145,7 @@ def _series(
     with store.reading() as connection:
         rows = find_windows(connection, since=since, until=until, segment=segment, limit=_MOST_ROWS + 1)
         if not rows:
-            _check_segment(connection, segment)
+            require_segment(connection, segment)
             segment = known_as(connection, segment)
             rows = find_windows(connection, since=since, until=until, segment=segment, limit=_MOST_ROWS + 1)
         if not any(query.metric in row["metrics"] for row in rows):  # it may have been watched earlier
@@ -162,25 +162,6 @@ def _series(
     }
 
 
-def _check_segment(connection: "Connection", segment: "Key") -> None:
-    """Refuse a segment that has no window and is not watched, once anything was counted.
-
-    Raises
-    ------
-    ProblemError
-        422, with the nearest ones.
-    """
-    from cxad_pipeline.store.silences import UnknownSegmentError, check_segment
-    from cxad_pipeline.store.window_listing import find_windows
-
-    if find_windows(connection, since=None, until=None, segment=segment, limit=1):
-        return  # it may have been watched earlier
-    try:
-        check_segment(connection, segment)
-    except UnknownSegmentError as error:
-        raise _unknown("segment", str(error)) from error
-
-
 def _check_metric(connection: "Connection", metric: str | None, subjects: Sequence[str]) -> None:
     """Refuse a metric that is not watched, once anything was counted.
 
@@ -192,12 +173,7 @@ def _check_metric(connection: "Connection", metric: str | None, subjects: Sequen
     from cxad_pipeline.store.window_listing import find_windows
 
     if metric not in (None, *subjects) and find_windows(connection, since=None, until=None, level=0, limit=1):
-        raise _unknown("metric", f"no such metric (allowed: {', '.join(subjects)})")
-
-
-def _unknown(field: str, message: str) -> ProblemError:
-    faults = [{"message": message, "field": field}]
-    return ProblemError(422, f"The query parameter {field!r}: {message}", faults=faults, n_faults=1)
+        raise unknown("metric", f"no such metric (allowed: {', '.join(subjects)})")
 
 
 def _point(row: "SegmentWindow", metric: str | None, trend: "Trend") -> dict[str, Any]:

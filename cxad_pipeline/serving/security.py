@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import cast, get_args
 
 from fastapi import Request
@@ -28,6 +26,7 @@ from starlette.types import Scope
 
 from cxad_pipeline.serving.problems import ProblemError
 from cxad_pipeline.settings import Settings, SettingsError
+from cxad_pipeline.settings.hosts import is_loopback
 from cxad_pipeline.settings.serving import Role, ServingSettings
 
 KEY_PREFIX = "cxad_"
@@ -80,22 +79,6 @@ def new_key() -> tuple[str, str]:
     """
     key = KEY_PREFIX + secrets.token_urlsafe(32)
     return key, hashlib.sha256(key.encode()).hexdigest()
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: a loopback address or `localhost`.
-
-    Other names are not looked up: what they resolve to may differ tomorrow, so they count as open to the network.
-    """
-    if host.lower() == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
 
 
 def check_exposure(settings: Settings) -> None:

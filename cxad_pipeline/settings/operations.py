@@ -9,11 +9,15 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
+from cxad_pipeline.settings.hosts import is_loopback
 from cxad_pipeline.settings.nodes import Cron, Node, Share
 
 _EMAIL = r"^[^@\s<>,;\"]+@[^@\s<>,;\"]+$"
+
+WebAddress = Annotated[str, Field(pattern=r"^https?://[^\s/]"), AfterValidator(lambda url: url.rstrip("/"))]
+"""Where a page begins; paths are put behind it."""
 
 
 class WatchedMetric(Node):
@@ -89,7 +93,9 @@ class EmailSettings(Node):
     host: str = Field("localhost", min_length=1, description="SMTP server.")
     port: int = Field(587, ge=1, le=65_535, description="Its port.")
     security: Literal["starttls", "tls", "none"] = Field(
-        "starttls", description="starttls and tls verify the server's certificate; none only for this machine."
+        "starttls",
+        description="starttls and tls verify the server's certificate; none encrypts nothing, so a login goes with it "
+        "only to this machine.",
     )
     ca_file: str | None = Field(None, description="Certificates to trust instead of the system's.")
     user: str | None = Field(None, description="User name; null: no login.")
@@ -99,8 +105,8 @@ class EmailSettings(Node):
     def _whole(self) -> EmailSettings:
         if self.to and self.sender is None:
             raise ValueError("sender is not set; e-mail needs one")
-        if self.user is not None and self.security == "none":
-            raise ValueError("security = none would send the password in the clear; use starttls or tls")
+        if self.user is not None and self.security == "none" and not is_loopback(self.host):
+            raise ValueError(f"security = none sends the password to {self.host} in the clear; use starttls or tls")
         return self
 
 
@@ -136,14 +142,24 @@ class AlertSettings(Node):
     max_attempts: int = Field(
         20, ge=1, le=100, description="Attempts after which a message is a dead letter; 20 of them take a night."
     )
+    dagster_url: WebAddress | None = Field(
+        None,
+        description="Address at which those who read messages open Dagster, such as https://dagster.example.com; null: "
+        "messages have no links to it.",
+    )
+    mlflow_url: WebAddress | None = Field(None, description="Likewise of MLflow.")
     links: dict[str, str] = Field(
-        {"Dagster": "http://127.0.0.1:{port}/assets/incidents?partition={window}"},
-        description="Label -> address shown below an incident; {window} is the scoring window's key, {incident} the "
-        "incident's id, {port} ports.dagster, {api_port} ports.api.",
+        {
+            "Dagster": "{dagster}/assets/incidents?partition={window}",
+            "MLflow": "{mlflow}/#/models/{model}",
+        },
+        description="Label -> address shown below incidents and the digest; {dagster} is dagster_url, {mlflow} "
+        "mlflow_url, {window} the scoring window's key, {incident} the incident's id, {model} mlflow.registered_model, "
+        "{port} ports.dagster, {api_port} ports.api. An address for which one of them is not known is left out.",
     )
     run_link: str | None = Field(
-        "http://127.0.0.1:{port}/runs/{run_id}",
-        description="Address of a run's page in messages about failed runs; {port} is ports.dagster.",
+        "{dagster}/runs/{run_id}",
+        description="Address of a run's page in messages about failed runs, likewise.",
     )
 
     @field_validator("slack_webhook_url")

@@ -1,7 +1,8 @@
-"""The database behind `store.url`: opened, brought to the form that the code knows, and its failures put into words.
+"""The database behind `store.url`: opened, and brought to the form that the code knows.
 
-Belongs here: connections, transactions, the schema's version, and which failures pass by themselves. Does not belong
-here: tables (`tables`), the steps from one version to the next (`migrations`), queries (`anomalies`, `feedback`).
+Belongs here: connections, transactions, the schema's version. Does not belong here: its failures in words
+(`database_faults`), tables (`tables`), the steps from one version to the next (`migrations`), queries (`anomalies`,
+`feedback`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.store.database_faults import NOT_WRITABLE, address_of, in_words, sqlite_code
+from cxad_pipeline.store.database_faults import NoStoreError as NoStoreError
+from cxad_pipeline.store.database_faults import RefusedError as RefusedError
+from cxad_pipeline.store.database_faults import StoreAwayError as StoreAwayError
+from cxad_pipeline.store.database_faults import StoreError as StoreError
 
 SCHEMA_VERSION = "0003"
 """The newest migration; a test holds it to the files in `migrations/versions`."""
@@ -31,18 +37,6 @@ VERSION_TABLE = "cxad_store_version"
 _CONNECT_SECONDS = 5
 _STATEMENT_SECONDS = 30
 _MIGRATION_LOCK = 4_283_904_411_718_520_233  # any number that nobody else takes
-
-
-class StoreError(RuntimeError):
-    """The database can't be used; the message says which, why, and what to do. It never holds a password."""
-
-
-class StoreAwayError(StoreError):
-    """The database does not answer, is full or locked: the same may work later."""
-
-
-class RefusedError(StoreError):
-    """The database answers, and refuses the values that it was given; they will never do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +54,7 @@ class Store:
     @property
     def address(self) -> str:
         """Where it is, as people may read it."""
-        return _address(self.engine.url)
+        return address_of(self.engine.url)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -101,26 +95,37 @@ class Store:
         try:
             yield
         except (DBAPIError, StatementError, PoolTimeoutError) as error:
-            raise _in_words(error, self.address) from error
+            raise in_words(error, self.engine.url) from error
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, make: bool = True) -> Store:
     """The configured database, made or brought to the newest form where that is needed.
 
     Several processes may do so at once: one of them changes the form, the others wait for it.
 
+    Parameters
+    ----------
+    settings
+        `store.url` counts.
+    make
+        Whether a store is made where there is none; else no file, folder or table is made.
+
     Raises
     ------
+    NoStoreError
+        If there is none and none is to be made.
     StoreAwayError
         If it does not answer.
     StoreError
         If `store.url` is none that we know, or the database was made by a newer release.
     """
     url = _url(settings.store.url)
+    if not make and _is_missing(url):
+        raise _no_store(url)
     store = Store(_engine(url))
     try:
         with store._faults():
-            _bring_to_newest(store.engine)
+            _bring_to_newest(store.engine, make=make)
     except StoreError:
         store.close()
         raise
@@ -160,11 +165,19 @@ def _url(given: str) -> URL:
     return url
 
 
-def _address(url: URL) -> str:
-    if url.get_backend_name() == "sqlite":
-        return f"SQLite file {url.database}"
-    place = f"{url.host or 'PGHOST'}{f':{url.port}' if url.port else ''}"
-    return f"PostgreSQL database {url.database or 'of the user'} at {place}"
+def _is_missing(url: URL) -> bool:
+    """Whether an SQLite file is not there; what else is wrong with its path, opening it will tell."""
+    if url.get_backend_name() != "sqlite":
+        return False
+    try:
+        Path(str(url.database)).stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
+def _no_store(url: URL) -> NoStoreError:
+    return NoStoreError(f"there is no store at {address_of(url)} yet; check store.url")
 
 
 def _engine(url: URL) -> Engine:
@@ -209,8 +222,8 @@ def _write_ahead(cursor: Any) -> None:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
             return  # where the file system can't have one, with the log that there is
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if sqlite_code(error) in NOT_WRITABLE or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
 
@@ -232,10 +245,13 @@ def _prepare_postgresql(connection: Any, record: object) -> None:  # noqa: ARG00
     connection.commit()
 
 
-def _bring_to_newest(engine: Engine) -> None:
+def _bring_to_newest(engine: Engine, *, make: bool) -> None:
     with engine.connect() as connection:
-        if _version(connection) == SCHEMA_VERSION:
-            return
+        version = _version(connection)
+    if version == SCHEMA_VERSION:
+        return
+    if version is None and not make:
+        raise _no_store(engine.url)
     with _immediate(engine).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -265,30 +281,7 @@ def _upgrade(connection: Connection, version: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if version is not None and version not in known:
         raise StoreError(
-            f"{_address(connection.engine.url)} was made by a newer release (form {version}; this release knows "
+            f"{address_of(connection.engine.url)} was made by a newer release (form {version}; this release knows "
             f"up to {SCHEMA_VERSION}): install that release, or set store.url to another database"
         )
     command.upgrade(config, "head")
-
-
-def _in_words(error: Exception, address: str) -> StoreError:
-    """What failed: the first line of what the driver says, which names no values."""
-    cause = getattr(error, "orig", None) or error
-    first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    if _refuses(cause):
-        return RefusedError(f"{address} refuses a value ({type(cause).__name__} {_code(cause)})".rstrip())
-    message = f"{address} can't be used: {first}; check that it runs, and store.url"
-    lasting = _code(cause)[:2] in ("28", "3D", "42")  # who is asking, the database's name, what it lacks
-    return StoreError(message) if lasting else StoreAwayError(message)
-
-
-def _refuses(cause: object) -> bool:
-    """Whether the values are at fault, as class 22, 23 and 54 of PostgreSQL's codes say, or SQLite's own classes."""
-    code = _code(cause)
-    if code:
-        return code[:2] in ("22", "23", "54")
-    return isinstance(cause, ValueError | OverflowError) or type(cause).__name__ in ("DataError", "IntegrityError")
-
-
-def _code(cause: object) -> str:
-    return str(getattr(cause, "pgcode", None) or "")

@@ -19,12 +19,28 @@ from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.store.columns import VERDICTS, digest
 from cxad_pipeline.store.expected_anomalies import leaf_of
 from cxad_pipeline.store.incident_tables import incident_feedback, incidents
-from cxad_pipeline.store.silences import Scope, add_silence
+from cxad_pipeline.store.silences import Scope, Silence, add_silence
 from cxad_pipeline.store.tables import anomalies, feedback
 from cxad_pipeline.store.verdicts import StoredVerdict, stored_verdict
 
 EXPECTED_FOR = dt.timedelta(days=7)
 """How long `expected` silences anomalies where the caller names no time."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said, and what it brought about at once.
+
+    Attributes
+    ----------
+    verdict
+        As it was added.
+    silence
+        What `expected` made or extended; None with other verdicts.
+    """
+
+    verdict: StoredVerdict
+    silence: Silence | None
 
 
 @dataclass(frozen=True)
@@ -59,10 +75,11 @@ def add_feedback(
     at: dt.datetime | None = None,
     until: dt.datetime | None = None,
     expected_for: dt.timedelta = EXPECTED_FOR,
-) -> StoredVerdict | None:
+) -> Said | None:
     """Add a verdict on an interaction; earlier ones stay, the latest counts.
 
-    `expected` also adds a silence of anomalies: its queue, channel and language, and the column of its first reason.
+    `expected` also adds or extends a silence of anomalies: its queue, channel and language, and the column of its first
+    reason.
 
     Parameters
     ----------
@@ -83,7 +100,7 @@ def add_feedback(
 
     Returns
     -------
-    StoredVerdict or None
+    Said or None
         What was added; None, and nothing is added, where no anomaly of that interaction is stored.
 
     Raises
@@ -99,10 +116,9 @@ def add_feedback(
         return None
     row = {"interaction_digest": key, "interaction_id": interaction_id, "verdict": verdict, "by": by, "at": at}
     connection.execute(insert(feedback), [{**row, "note": note, "until": until}])
-    if until is not None:
-        column = anomaly.reasons[0]["column"] if anomaly.reasons else None
-        _silence(connection, "anomalies", leaf_of(anomaly), column, by, note, at, until)
-    return stored_verdict(verdict, by, at, note, until)
+    column = anomaly.reasons[0]["column"] if anomaly.reasons else None
+    silence = _silence(connection, "anomalies", leaf_of(anomaly), column, by, note, at, until)
+    return Said(stored_verdict(verdict, by, at, note, until), silence)
 
 
 def add_incident_feedback(
@@ -115,10 +131,10 @@ def add_incident_feedback(
     at: dt.datetime | None = None,
     until: dt.datetime | None = None,
     expected_for: dt.timedelta,
-) -> StoredVerdict | None:
+) -> Said | None:
     """Add a verdict on an incident; earlier ones stay, the latest counts.
 
-    `expected` also adds a silence of incidents: its segment and metric.
+    `expected` also adds or extends a silence of incidents: its segment and metric.
 
     Parameters
     ----------
@@ -129,7 +145,7 @@ def add_incident_feedback(
 
     Returns
     -------
-    StoredVerdict or None
+    Said or None
         What was added; None, and nothing is added, where there is no such incident.
 
     Raises
@@ -147,9 +163,9 @@ def add_incident_feedback(
         return None
     row = {"incident": incident.number, "verdict": verdict, "by": by, "at": at, "note": note, "until": until}
     connection.execute(insert(incident_feedback), [row])
-    if until is not None:
-        _silence(connection, "incidents", segment_of(incident.segment), incident.metric, by, note, at, until)
-    return stored_verdict(verdict, by, at, note, until)
+    segment = segment_of(incident.segment)
+    silence = _silence(connection, "incidents", segment, incident.metric, by, note, at, until)
+    return Said(stored_verdict(verdict, by, at, note, until), silence)
 
 
 def precision_by_segment(connection: Connection, since: dt.datetime, scope: Scope = "incidents") -> list[Precision]:
@@ -240,16 +256,19 @@ def _silence(
     by: str,
     note: str,
     at: dt.datetime,
-    until: dt.datetime,
-) -> None:
-    reason = note or "expected"
-    add_silence(
+    until: dt.datetime | None,
+) -> Silence | None:
+    """What keeps quiet until then; None where nothing is to."""
+    if until is None:
+        return None
+    kept, _ = add_silence(
         connection,
         scope=scope,
         segment=segment,
         metric=metric,
         owner=by,
-        reason=reason,
+        reason=note or "expected",
         starts_at=at,
         ends_at=until,
     )
+    return kept

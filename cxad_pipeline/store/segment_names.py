@@ -25,15 +25,24 @@ def closures(connection: Connection) -> dict[Key, Key]:
 
     Of the newest calibration; where none is kept, the segments that were ever counted, by their names alone.
     """
+    return calibrated(connection) or {name: name for name in counted(connection)}
+
+
+def calibrated(connection: Connection) -> dict[Key, Key]:
+    """All values that the contacts of each segment share by the newest calibration; empty where none is kept."""
     query = (
         select(segments.c.segment, baselines.c.known)
         .join_from(baselines, segments, segments.c.digest == baselines.c.segment_digest)
         .where(baselines.c.calibration_id == _NEWEST)
     )
-    found = {segment_of(row.segment): key_of(row.known["closure"]) for row in connection.execute(query)}
-    if not found:
-        found = {key: key for key in map(segment_of, connection.scalars(select(segments.c.segment)))}
-    return {as_stored(name): as_stored(closure) for name, closure in found.items()}
+    return {
+        as_stored(segment_of(row.segment)): as_stored(key_of(row.known["closure"])) for row in connection.execute(query)
+    }
+
+
+def counted(connection: Connection) -> list[Key]:
+    """The names of all segments that were ever counted, as the store holds them."""
+    return [as_stored(segment_of(name)) for name in connection.scalars(select(segments.c.segment))]
 
 
 def closure_of(connection: Connection, segment: Key) -> Key:

@@ -1,7 +1,8 @@
 """Silences: who said that something is not to be told, of what, and until when.
 
-Belongs here: adding, ending and finding them, whether one covers a segment, and whether it can ever cover any. Does not
-belong here: verdicts, which add some (`feedback`), and what becomes of a message that is silenced (`alerting`).
+Belongs here: adding, extending, ending and finding them, and whether one covers a segment. Does not belong here:
+whether it can ever cover any (`known_segments`), verdicts, which add some (`feedback`), and what becomes of a message
+that is silenced (`alerting`).
 
 A silence always has an owner and an end. None is ever deleted: it is ended, and it stays known by whom.
 """
@@ -9,26 +10,21 @@ A silence always has an owner and an end. None is ever deleted: it is ended, and
 from __future__ import annotations
 
 import datetime as dt
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, text, update
 
 from cxad_pipeline.incidents.incident import contains, segment_of, segment_text
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.store.columns import storable
 from cxad_pipeline.store.incident_tables import silences
-from cxad_pipeline.store.segment_names import as_stored, closures
+from cxad_pipeline.store.segment_names import as_stored
 
 Scope = Literal["incidents", "anomalies"]
 SCOPES: tuple[str, ...] = get_args(Scope)
-_MOST_VALUES = 10
-
-
-class UnknownSegmentError(ValueError):
-    """No contact was counted in a segment yet; the message names the nearest ones, and not what was given."""
+_LOCK = 4_283_904_411_718_520_235  # those of migrations and of incidents are below it
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,12 @@ def add_silence(
     reason: str = "",
     starts_at: dt.datetime,
     ends_at: dt.datetime,
-) -> Silence:
-    """Add a silence.
+) -> tuple[Silence, Silence | None]:
+    """Add a silence, or extend the one that there is.
+
+    Of one scope, segment and metric there are no two at a time: where the new one would overlap with another, that one
+    gets the later end of the two, and the owner and the reason of the new one. So it is for several that are added at
+    once.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def add_silence(
 
     Returns
     -------
-    Silence
-        As it is kept.
+    (Silence, Silence or None)
+        As it is kept; and as it was before, where it was extended.
 
     Raises
     ------
@@ -102,58 +102,43 @@ def add_silence(
         raise ValueError("a silence needs an owner: name who answers for it")
     if ends_at <= starts_at:
         raise ValueError(f"a silence must end after it starts: ends_at {ends_at} is not after starts_at {starts_at}")
-    row = {
-        "scope": scope,
-        "segment": segment_text(segment),
-        "metric": metric,
-        "owner": owner,
-        "reason": reason,
-        "starts_at": starts_at,
-        "ends_at": ends_at,
-    }
-    return _silence(connection.execute(insert(silences).returning(silences), row).one())
+    _lock(connection)
+    said = {"owner": owner, "reason": reason}
+    held = _overlapping(connection, scope, segment, metric, starts_at, ends_at)
+    if held is None:
+        row = {"scope": scope, "segment": segment_text(segment), "metric": metric, **said}
+        times = {"starts_at": starts_at, "ends_at": ends_at}
+        return _silence(connection.execute(insert(silences).returning(silences), {**row, **times}).one()), None
+    times = {"starts_at": min(held.starts_at, starts_at), "ends_at": max(held.ends_at, ends_at)}
+    change = update(silences).where(silences.c.id == held.id).values({**said, **times, "ended_by": None})
+    return _silence(connection.execute(change.returning(silences)).one()), held
 
 
-def check_segment(connection: Connection, segment: Key) -> None:
-    """Refuse a segment that covers none of those that are watched: a silence of it would never hold.
-
-    They are those of the newest calibration, by all values that their contacts share; where there is none, those that
-    were ever counted. Before anything was counted, every segment is as good as any other.
-
-    Parameters
-    ----------
-    connection
-        `Store.reading` or `Store.writing`.
-    segment
-        What is to be silenced.
-
-    Raises
-    ------
-    UnknownSegmentError
-        If it covers none.
-    """
-    known = list(closures(connection).values())
-    wanted = as_stored(segment)
-    if known and not any(contains(wanted, key) for key in known):
-        raise UnknownSegmentError(f"none of the segments that are watched lies in it; {_nearest(wanted, known)}")
+def _lock(connection: Connection) -> None:
+    """Let one transaction at a time change silences; in SQLite one that writes keeps all others out by itself."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
-def _nearest(wanted: Key, known: Sequence[Key]) -> str:
-    """What may have been meant instead of a segment that is not known."""
-    for name, value in wanted:
-        values = sorted({v for key in known for n, v in key if n == name})
-        if not values:
-            return f"no segment is told apart by {name}: leave it out"
-        if value not in values:
-            close = difflib.get_close_matches(value, values, n=3)
-            if close:
-                return f"did you mean {' or '.join(f'{name}={v}' for v in close)}?"
-            more = ", ..." if len(values) > _MOST_VALUES else ""
-            return f"known for {name}: {', '.join(values[:_MOST_VALUES])}{more}"
-    above = [key for key in known if contains(key, wanted)]
-    longest = max(map(len, above), default=0)
-    nearest = sorted(", ".join(f"{n}={v}" for n, v in key) for key in above if len(key) == longest)
-    return f"the nearest is {' or '.join(filter(None, nearest)) or 'all contacts'}"
+def _overlapping(
+    connection: Connection, scope: Scope, segment: Key, metric: str | None, starts_at: dt.datetime, ends_at: dt.datetime
+) -> Silence | None:
+    """The silence of just this scope, segment and metric that holds some time of a period, the one that ends last."""
+    columns = silences.c
+    query = (
+        select(silences)
+        .where(
+            columns.scope == scope,
+            columns.metric.is_not_distinct_from(metric),
+            columns.starts_at < ends_at,
+            columns.ends_at > starts_at,
+            columns.starts_at < columns.ends_at,  # ended before it began, it holds at no time
+        )
+        .order_by(columns.ends_at.desc(), columns.id.desc())
+    )
+    wanted = frozenset(as_stored(segment))  # the order of its dimensions makes no difference
+    found = map(_silence, connection.execute(query))
+    return next((one for one in found if frozenset(as_stored(one.segment)) == wanted), None)
 
 
 def end_silence(connection: Connection, silence_id: int, at: dt.datetime, by: str) -> Silence | None:
@@ -177,6 +162,7 @@ def end_silence(connection: Connection, silence_id: int, at: dt.datetime, by: st
     """
     if not -(2**63) <= silence_id < 2**63:
         return None
+    _lock(connection)
     row = connection.execute(select(silences).where(silences.c.id == silence_id)).one_or_none()
     if row is None:
         return None

@@ -170,7 +170,7 @@ def test_what_a_silence_keeps_quiet_is_silenced_and_not_told_at_once(
     with desk.store.writing() as connection:
         save_incident(connection, quiet, [], NOTHING_TOLD)
         given: dict[str, Any] = {"segment": segment, "metric": metric, "owner": "ann"}
-        made = add_silence(connection, scope="incidents", **given, starts_at=starts_at, ends_at=ends_at)
+        made, _ = add_silence(connection, scope="incidents", **given, starts_at=starts_at, ends_at=ends_at)
         add_silence(connection, scope="anomalies", **given, starts_at=starts_at, ends_at=ends_at)
     told = {row[0]: row[4:6] for row in desk.lines("incidents")[1:]}
     assert ("silenced" in told[quiet.id]) == silenced
@@ -260,7 +260,7 @@ def test_expected_lasts_until_the_time_that_is_given(desk: Desk) -> None:
         ((ONE.id, "confirmed", "--until", until), "--until goes with expected"),
         ((ONE.id, "expected", "--until", _in(-1)), "in the past"),
         (("20260302-ffffff", "confirmed"), "there is no incident"),
-        (("I-unknown", "confirmed"), "no anomaly of an interaction I-unknown"),
+        (("I-unknown", "confirmed"), "I-unknown takes no verdict: it is not among those that were found unusual"),
     ):
         assert words in desk.run("feedback", *arguments, code=USAGE).stderr
     assert "is no time" in desk.run("feedback", ONE.id, "expected", "--until", "soon", code=USAGE).stderr

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -68,12 +68,13 @@ def _alive(pids: set[int]) -> set[int]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> CommandWorld:
+def trained(
+    first_run: tuple[CommandWorld, subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory
+) -> CommandWorld:
     """A folder of this module alone, trained and scored in: files land in it."""
-    world = CommandWorld(tmp_path_factory.mktemp("interfaces"))
-    done = world.run("workflow")
+    world, done = first_run
     assert done.returncode == 0, done.stderr
-    return world
+    return world.copied_to(tmp_path_factory.mktemp("interfaces") / "folder")
 
 
 @pytest.mark.timeout(900)
@@ -125,33 +126,38 @@ BACKFILL = """mutation($windows: [String!]) {launchPartitionBackfill(backfillPar
               }) {__typename}}"""
 
 
-@pytest.mark.timeout(900)
-def test_the_daemon_scores_a_file_that_lands_and_backfills_windows(trained: CommandWorld) -> None:
-    """A real tick of the landing sensor and a real backfill, as they are started from the UI."""
+@pytest.fixture(scope="module")
+def scheduled(trained: CommandWorld) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`cxad up` with its sensors and schedules on, and the port of Dagster; the last of its tests kills it."""
     ports = _ports()
-    dagster = ports["CXAD_PORTS__DAGSTER"]
     process = trained.start("up", **ports, CXAD_LANDING__SETTLE_SECONDS="0")
-    landed = trained.folder / "data/input/inference/late.csv"
     try:
         assert len(_announced(process)) == 3
-        rows = [f"late-{hour},2026-11-02T{hour:02}:30:00Z,300" for hour in range(0, 12, 2)]
-        landed.write_text("\n".join(["interaction_id,timestamp,aht_seconds", *rows]) + "\n")
-        windows = ["2026-10-12-0000", "2026-10-12-0600", "2026-10-12-1800"]
-        started = _ask(dagster, "/graphql", {"query": BACKFILL, "variables": {"windows": windows}})
-        assert started["data"]["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess"
-        ranges = _until(lambda: _finished(_ask(dagster, "/graphql", {"query": RUNS})), seconds=400)
-        assert sorted(ranges["dagster/sensor_name"]) == [("2026-11-02-0000", "2026-11-02-0600")]
-        assert sorted(ranges["dagster/backfill"]) == [
-            ("2026-10-12-0000", "2026-10-12-0600"),
-            ("2026-10-12-1800", "2026-10-12-1800"),
-        ]
-        exported = trained.folder / "data/processed/anomalies_ensemble_20261102T060000Z.csv"
-        assert exported.read_text().count("late-") == 3
+        yield process, ports["CXAD_PORTS__DAGSTER"]
     finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
         _kill(process)
-        landed.unlink(missing_ok=True)
+
+
+@pytest.mark.timeout(900)
+def test_the_daemon_scores_a_file_that_lands_and_backfills_windows(
+    trained: CommandWorld, scheduled: tuple[subprocess.Popen[str], str]
+) -> None:
+    """A real tick of the landing sensor and a real backfill, as they are started from the UI."""
+    _, dagster = scheduled
+    landed = trained.folder / "data/input/inference/late.csv"
+    rows = [f"late-{hour},2026-11-02T{hour:02}:30:00Z,300" for hour in range(0, 12, 2)]
+    landed.write_text("\n".join(["interaction_id,timestamp,aht_seconds", *rows]) + "\n")
+    windows = ["2026-10-12-0000", "2026-10-12-0600", "2026-10-12-1800"]
+    started = _ask(dagster, "/graphql", {"query": BACKFILL, "variables": {"windows": windows}})
+    assert started["data"]["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess"
+    ranges = _until(lambda: _finished(_ask(dagster, "/graphql", {"query": RUNS})), seconds=400)
+    assert sorted(ranges["dagster/sensor_name"]) == [("2026-11-02-0000", "2026-11-02-0600")]
+    assert sorted(ranges["dagster/backfill"]) == [
+        ("2026-10-12-0000", "2026-10-12-0600"),
+        ("2026-10-12-1800", "2026-10-12-1800"),
+    ]
+    exported = trained.folder / "data/processed/anomalies_ensemble_20261102T060000Z.csv"
+    assert exported.read_text().count("late-") == 3
 
 
 def _finished(answer: dict[str, Any]) -> dict[str, list[tuple[str, str]]] | None:
@@ -191,17 +197,13 @@ def _settled(answer: dict[str, Any]) -> dict[str, Any] | None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
 @pytest.mark.timeout(900)
-def test_nothing_is_left_when_the_command_is_killed_outright(trained: CommandWorld) -> None:
-    ports = _ports()
-    process = trained.start("up", **ports, ENABLE_SCHEDULER="false")
-    try:
-        assert len(_announced(process)) == 3
-        below = _children(process.pid)
-        process.kill()
-        process.wait(60)
-        _until(lambda: not _alive(below), seconds=60)
-    finally:
-        _kill(process)
+def test_nothing_is_left_when_the_command_is_killed_outright(scheduled: tuple[subprocess.Popen[str], str]) -> None:
+    process, _ = scheduled
+    below = _children(process.pid)
+    assert len(below) >= 4
+    process.kill()
+    process.wait(60)
+    _until(lambda: not _alive(below), seconds=60)
 
 
 @pytest.mark.parametrize("key", ["dagster", "mlflow", "api"])

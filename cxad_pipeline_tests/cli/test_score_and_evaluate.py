@@ -68,24 +68,9 @@ def test_a_file_is_scored_into_every_format_alike(trained: CommandWorld) -> None
     assert [float(row["ensemble_score"]) for row in plain] == table["ensemble_score"].to_pylist()
 
 
-def test_direct_scores_are_the_scores_of_the_pipeline(trained: CommandWorld) -> None:
-    direct = trained.run("score", "--input", SAMPLE, "--output", "direct.csv")
-    assert direct.returncode == 0, direct.stderr
-    by_file = {
-        row["interaction_id"]: row["ensemble_score"]
-        for row in _records((trained.folder / "direct.csv").read_text(encoding="utf-8"))
-    }
-    by_window = {
-        row["interaction_id"]: row["ensemble_score"]
-        for file in trained.processed.glob("anomalies_ensemble_2026*.csv")
-        for row in _records(file.read_text(encoding="utf-8"))
-    }
-    assert by_window == by_file
-    assert len(by_file) == 2976
-
-
-@pytest.mark.timeout(900)
-def test_a_terminal_shows_a_bar_and_wraps_no_path(trained: CommandWorld) -> None:
+@pytest.fixture(scope="module")
+def on_a_terminal(trained: CommandWorld) -> str:
+    """What `cxad score` shows on a terminal while it scores the sample into a file of this name."""
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "cxad_pipeline.cli", "score", "--input", SAMPLE, "--output", "on-a-terminal.csv"],
@@ -108,11 +93,31 @@ def test_a_terminal_shows_a_bar_and_wraps_no_path(trained: CommandWorld) -> None
                 break
             shown += block
     os.close(controller)
-    assert process.wait(60) == 0
-    text = shown.decode()
-    assert "scoring mock_inference.csv" in text
-    assert "\x1b[" in text
-    assert any(line.rstrip().endswith("on-a-terminal.csv") for line in text.splitlines())
+    assert process.wait(60) == 0, shown
+    return shown.decode()
+
+
+@pytest.mark.timeout(900)
+def test_a_terminal_shows_a_bar_and_wraps_no_path(on_a_terminal: str) -> None:
+    assert "scoring mock_inference.csv" in on_a_terminal
+    assert "\x1b[" in on_a_terminal
+    assert any(line.rstrip().endswith("on-a-terminal.csv") for line in on_a_terminal.splitlines())
+
+
+@pytest.mark.usefixtures("on_a_terminal")
+@pytest.mark.timeout(900)
+def test_direct_scores_are_the_scores_of_the_pipeline(trained: CommandWorld) -> None:
+    by_file = {
+        row["interaction_id"]: row["ensemble_score"]
+        for row in _records((trained.folder / "on-a-terminal.csv").read_text(encoding="utf-8"))
+    }
+    by_window = {
+        row["interaction_id"]: row["ensemble_score"]
+        for file in trained.processed.glob("anomalies_ensemble_2026*.csv")
+        for row in _records(file.read_text(encoding="utf-8"))
+    }
+    assert by_window == by_file
+    assert len(by_file) == 2976
 
 
 def test_evaluation_counts_labels_when_it_is_given_some(trained: CommandWorld) -> None:

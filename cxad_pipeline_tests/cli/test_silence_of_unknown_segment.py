@@ -77,14 +77,14 @@ def test_a_misspelt_value_is_refused_with_the_nearest_one(desk: Desk) -> None:
 
 def test_a_segment_that_is_still_to_come_is_silenced_on_demand(desk: Desk) -> None:
     assert desk.type("--segment", "queue=biling", "--new").exit_code == 0
-    assert desk.post(segment={"queue": "biling"}, new_segment=True)[0] == 201
+    assert desk.post(segment={"queue": "bling"}, new_segment=True)[0] == 201
     assert desk.silences() == 2
 
 
 def test_a_segment_that_was_counted_and_a_metric_that_is_watched_need_no_more(desk: Desk) -> None:
     for metric in ("aht_seconds", "contacts", "complaints", "together"):
         assert desk.type("--segment", "queue=billing", "--metric", metric).exit_code == 0
-        assert desk.post(segment={"queue": "billing"}, metric=metric)[0] == 201
+        assert desk.post(segment={"queue": "sales"}, metric=metric)[0] == 201
     assert desk.silences() == 8
 
 

@@ -23,11 +23,9 @@ def channel() -> RecordingChannel:
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A real instance on SQLite in a folder of its own."""
-    home = tmp_path / "dagster"
-    home.mkdir()
-    with dg.instance_for_test(temp_dir=str(home)) as made:
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A real instance, in memory: making one on the disk takes longer than most of these tests."""
+    with dg.DagsterInstance.ephemeral() as made:
         yield made
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 from landing_world import make_settings
 
+from cxad_pipeline.alerting.channel_names import email_name
 from cxad_pipeline.alerting.channels import DeliveryError, Parcel
 from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.defs.alerts import alerting_assets
@@ -58,3 +60,33 @@ def test_a_revoked_token_shows_in_the_check_at_once_and_no_more_when_it_is_mende
         assert (metadata["sent"].value, metadata["failing"].value) == (2, 0)
     finally:
         store.close()
+
+
+class Mailbox(Channel):
+    """The channel of ops@example.com, whose server refuses everything."""
+
+    name = email_name("ops@example.com")
+
+
+def test_the_check_says_which_address_fails_and_the_log_does_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mail = {"to": ["ops@example.com"], "sender": "cxad@example.test"}
+    settings, channel = make_settings(tmp_path, alerts={"email": mail}), Mailbox()
+    store = open_store(settings)
+    (asset,) = alerting_assets(settings, lambda: store, [channel], Teller(settings, [channel], lambda _: ""))
+    try:
+        with store.writing() as connection:
+            message = Message("a run failed", "a run failed").to_dict()
+            queue(connection, Notice("run:1", "run_failure", "run:1", message, dt.datetime.now(dt.UTC)), [channel.name])
+        result = dg.materialize([asset], partition_key=scoring_windows(settings).get_partition_keys()[0])
+    finally:
+        store.close()
+    label = f"{channel.name} (o…@example.com)"
+    (check,) = result.get_asset_check_evaluations()
+    assert label in str(check.metadata["failing"].value)
+    (made,) = result.asset_materializations_for_node("alert_notifications")
+    assert made.metadata["by_channel"].value == {label: {"pending": 1, "failing": 1, "dead": 0}}
+    logged = "".join(capfd.readouterr())
+    assert f"{channel.name}: answer 200" in logged
+    assert "example.com" not in logged

@@ -1,7 +1,7 @@
 """Drift from training rows to the check and to the training that it asks for, on a real instance."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -110,13 +110,6 @@ class World:
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
         return list(result.run_requests), ""
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """A real instance, in memory: these tests ask for many runs."""
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture

@@ -184,8 +184,8 @@ def test_compose_gives_the_settings_their_bucket_links_and_switches(
             monkeypatch.setenv(name, value)
     settings = load_settings()
     assert settings.paths.storage == "s3://other/storage"
-    assert settings.alerts.links["Dagster"] == "https://dagster.example.org/assets/incidents?partition={window}"
-    assert settings.alerts.run_link == "https://dagster.example.org/runs/{run_id}"
+    assert settings.alerts.dagster_url == "https://dagster.example.org"
+    assert settings.alerts.mlflow_url is None  # nor is there a link to it: localhost is another machine for a reader
     assert (settings.schedule.enabled, settings.schedule.batch_score_cron) == (False, "0 * * * *")
     assert settings.alerts.enabled is False
     assert settings.alerts.slack_webhook_url is not None

@@ -110,7 +110,7 @@ def test_a_sum_depends_on_the_windows_of_its_memory_alone() -> None:
 
 def test_two_contacts_beyond_a_threshold_are_not_enough_to_call_however_rare_they_are() -> None:
     k, n = np.array([[2.0, 3.0]]), np.array([[6.0, 6.0]])
-    rare = Expectation(np.full((1, 2), 1e-3), np.zeros((1, 2)))
+    rare = np.full((1, 2), 1e-3)
     profile = RateProfile(mean_baseline(TREE, 24, np.ones((9, SLOTS)), np.ones((9, SLOTS))), np.full((1, 1), 0.01))
     evidence = exceedance_evidence("aht", "far tail", np.ones((1, 2), dtype=bool), k, n, rare, profile)
     assert evidence.large.tolist() == [[False, True]]

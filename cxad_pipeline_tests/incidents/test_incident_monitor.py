@@ -9,6 +9,7 @@ import pytest
 from incident_examples import METRICS, Centre
 
 from cxad_pipeline.incidents import Findings, Monitor, Promise, Rollups, SegmentTree, State, incidents_of
+from cxad_pipeline.incidents.findings import calibrations_of
 
 BUDGET = Promise(5.0)
 FAULT = 336 + 4 * 24 + 10  # a Friday, 10 o'clock, after the calibration
@@ -104,6 +105,24 @@ def test_the_shift_is_close_to_uniform_where_its_model_holds() -> None:
     p = p[~np.isnan(p)]
     for level in (0.5, 0.1, 0.02):
         assert (p <= level).mean() == pytest.approx(level, rel=0.2, abs=0.005)
+
+
+def test_each_half_of_the_days_is_judged_by_what_the_statistics_are_worth_in_the_other_half(centre: Centre) -> None:
+    history = centre.rollups(centre.tails()).between(0, 336)
+    _, replay = Monitor.fit_and_replay(centre.tree, METRICS, history)
+    odd, differ = np.arange(336) // 24 % 2 == 1, 0
+    for test, surprises in zip(replay.evidence, replay.surprises, strict=True):
+        for judged in (odd, ~odd):
+            statistic, large = test.statistic[:, judged], test.large[:, judged]
+            by_others, by_itself = (
+                calibrations[test.family, test.kind].surprise(statistic)
+                for calibrations in calibrations_of([test], [~judged, judged])
+            )
+            worth = np.minimum(by_others, statistic) if test.bounded else by_others
+            expected = np.where(large | np.isnan(statistic), worth, 0.0)
+            np.testing.assert_array_equal(surprises[:, judged], expected)
+            differ += int((by_others != by_itself)[large & ~np.isnan(statistic)].sum())
+    assert differ > 1_000
 
 
 def test_the_budget_is_kept_on_weeks_that_were_not_seen() -> None:

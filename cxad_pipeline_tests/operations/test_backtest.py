@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import numpy as np
 import pytest
 from operations_world import (
     NOW,
@@ -18,7 +19,8 @@ from operations_world import (
     write_scored,
 )
 
-from cxad_pipeline.operations.backtest import backtest, drawn
+from cxad_pipeline.incidents import State
+from cxad_pipeline.operations.backtest import backtest
 from cxad_pipeline.operations.history import NoHistoryError
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.database import open_store
@@ -78,9 +80,12 @@ def test_too_little_history_is_said(tmp_path: Path) -> None:
     assert found.incidents == ()
 
 
-def test_the_picture_shows_each_incident(settings: Settings) -> None:
-    found = backtest(settings, 28, NOW)
-    (axes,) = drawn(found).axes
-    assert len(axes.patches) == len(found.incidents)
-    assert f"{len(found.incidents)} incidents" in axes.get_title()
-    assert dt.timedelta(0) < found.incidents[0].ended_at - found.incidents[0].started_at
+def test_what_could_not_be_tested_is_known(settings: Settings, tmp_path: Path) -> None:
+    """The picture shades it."""
+    special = make_settings(
+        tmp_path, settings.store.url, incidents={"special_days": [NOW.date() - dt.timedelta(days=2)]}
+    )
+    found = backtest(special, 2, NOW)
+    assert list(found.states[:24]) == [State.SPECIAL_DAY] * 24
+    assert State.SPECIAL_DAY not in found.states[24:]
+    assert np.isnan(found.best[:24]).all()

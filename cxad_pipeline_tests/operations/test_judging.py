@@ -35,9 +35,10 @@ from cxad_pipeline.store.baselines import record_baselines
 from cxad_pipeline.store.calibrations import record_calibration
 from cxad_pipeline.store.database import Store, open_store
 from cxad_pipeline.store.incidents import IncidentFilter, StoredIncident, find_incidents
+from cxad_pipeline.store.known_segments import check_segment
 from cxad_pipeline.store.outbox import find_deliveries
 from cxad_pipeline.store.segment_windows import find_windows
-from cxad_pipeline.store.silences import add_silence, check_segment
+from cxad_pipeline.store.silences import add_silence
 
 pytest_plugins = ["store_databases"]
 

@@ -102,7 +102,7 @@ class RunningService:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
+        self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE, trust_env=False, verify=False)
 
     @property
     def log(self) -> str:

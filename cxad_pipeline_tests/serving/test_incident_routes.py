@@ -250,7 +250,7 @@ def test_a_silence_of_a_segment_is_kept_with_its_owner(client: TestClient) -> No
     }
     made = client.post("/api/silences", json=body)
     assert made.status_code == 201, made.text
-    review_schema.SilenceDetails.model_validate(made.json())
+    review_schema.SilenceAnswer.model_validate(made.json())
     assert (made.json()["owner"], made.json()["scope"], made.json()["metric"]) == ("desk", "incidents", "csat")
     assert list(made.json()["segment"].items()) == [("queue", "billing"), ("channel", "voice")]
 

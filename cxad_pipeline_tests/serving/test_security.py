@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from cxad_pipeline.serving import problems
-from cxad_pipeline.serving.security import Keyring, check_exposure, is_loopback, new_key
+from cxad_pipeline.serving.security import Keyring, check_exposure, new_key
 from cxad_pipeline.settings import Settings, SettingsError
+from cxad_pipeline.settings.hosts import is_loopback
 from cxad_pipeline.settings.serving import ServingSettings
 
 LOCAL_HOST = (b"host", b"localhost:8000")

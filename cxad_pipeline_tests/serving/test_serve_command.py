@@ -29,6 +29,8 @@ from cxad_pipeline.serving.security import new_key
 
 FORBIDDEN = ("dagster", "sklearn", "pandas", "pandera", "mlflow", "pyarrow", "sqlalchemy", "alembic", "rrcf")
 RECORD = {"timestamp": "2026-03-02T09:30:00Z", "channel": "voice", "language": "en", "queue": "billing"}
+# Without the certificates of all authorities: reading them takes longer than a request, and there is no TLS here.
+CONNECTION = {"timeout": PATIENCE, "trust_env": False, "verify": False}
 UNUSUAL = {"csat": 1, "ies": 3, "complaints": 9, "aht_seconds": 9_000, "hold_time_seconds": 4_000, "transfers": 9}
 
 
@@ -168,7 +170,7 @@ def test_no_anomaly_that_was_answered_is_lost_when_it_is_killed(world: ServiceWo
 
             def send(round_: int = round_, service: RunningService = service, stop: threading.Event = stop) -> None:
                 number = 0
-                with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE) as client:
+                with httpx2.Client(base_url=service.url, **CONNECTION) as client:
                     while not stop.is_set():
                         ids = [f"{round_}-{number}-{row}" for row in range(3)]
                         body = orjson.dumps([{"interaction_id": name} | RECORD | UNUSUAL for name in ids])
@@ -209,7 +211,7 @@ def test_not_one_request_fails_while_models_change_under_load(registry_world: Re
         stop, answers, failures = threading.Event(), [], []
 
         def score() -> None:
-            with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE) as client:
+            with httpx2.Client(base_url=service.url, **CONNECTION) as client:
                 while not stop.is_set():
                     answer = client.post(
                         "/score?model=ensemble", content=body, headers={"Content-Type": "application/json"}
@@ -217,7 +219,7 @@ def test_not_one_request_fails_while_models_change_under_load(registry_world: Re
                     (answers if answer.status_code == 200 else failures).append(answer)
 
         def reload() -> int:
-            with httpx2.Client(base_url=service.url, trust_env=False, timeout=PATIENCE) as client:
+            with httpx2.Client(base_url=service.url, **CONNECTION) as client:
                 return client.post("/reload").status_code
 
         with ThreadPoolExecutor(9) as threads:
@@ -249,14 +251,16 @@ def test_every_worker_follows_the_champion_and_is_counted(registry_world: Regist
         seen = until(lambda: _versions_of_workers(service, 2))
         assert set(seen.values()) == {"1"}
         registry_world.crown(second)
-        assert httpx2.post(f"{service.url}/reload", timeout=PATIENCE, trust_env=False).status_code == 200
+        assert httpx2.post(f"{service.url}/reload", **CONNECTION).status_code == 200
         until(lambda: set((_versions_of_workers(service, 2) or {"": ""}).values()) == {second})
         before = _scored(service)
         for _ in range(20):
             httpx2.post(
-                f"{service.url}/score", content=json_body(interactions(50)), timeout=PATIENCE, trust_env=False,
+                f"{service.url}/score",
+                content=json_body(interactions(50)),
                 headers={"Content-Type": "application/json"},
-            )  # fmt: skip
+                **CONNECTION,
+            )
         # Whichever worker a scrape reaches, it tells of all of them.
         until(lambda: _scored(service) == before + 20 * 50)
 
@@ -265,14 +269,14 @@ def _versions_of_workers(service: RunningService, n_workers: int) -> dict[str, s
     """Version by worker process, once all have answered; each new connection may reach another worker."""
     found: dict[str, Any] = {}
     for _ in range(40):
-        answer = httpx2.get(f"{service.url}/models", timeout=PATIENCE, trust_env=False)
+        answer = httpx2.get(f"{service.url}/models", **CONNECTION)
         if answer.status_code == 200:
             found[answer.json()["loaded_at"]] = answer.json()["version"]
     return found if len(found) >= n_workers else None
 
 
 def _scored(service: RunningService) -> float:
-    answer = httpx2.get(f"{service.url}/metrics", timeout=PATIENCE, trust_env=False)
+    answer = httpx2.get(f"{service.url}/metrics", **CONNECTION)
     return float(re.findall(r"^cxad_interactions_scored_total (\S+)", answer.text, re.MULTILINE)[0])
 
 

@@ -146,10 +146,11 @@ def test_while_mlflow_is_away_the_last_good_copy_serves_or_it_is_told_that_there
             other = await stack.enter_async_context(Worker(without.settings(tracking_uri=address)).running())
             assert one.version == "4"  # before anybody has asked MLflow
             for worker in (one, other):
-                await until(lambda worker=worker: worker.models.status()["mlflow"]["reachable"] is False)
+                # On a busy machine MLflow's client takes so long to import that it is first told to be silent.
+                await until(lambda worker=worker: "does not answer" in str(worker.models.status()["mlflow"]))
                 status = worker.models.status()
+                assert status["mlflow"]["reachable"] is False
                 assert status["mlflow"]["since"]
-                assert "does not answer" in status["mlflow"]["error"]
                 assert status["last_error"] == status["mlflow"]["error"]
                 assert "pa55word" not in json.dumps(status)
             assert one.models.status()["model"]["version"] == "4"
@@ -396,7 +397,7 @@ def test_while_mlflow_is_away_the_log_has_our_warning_alone(registry_world: Regi
     try:
         child.stdin.write(settings.model_dump_json().encode() + b"\n")
         child.stdin.flush()
-        asyncio.run(until(lambda: told.exists() and json.loads(told.read_text())["mlflow"]["reachable"] is False))
+        asyncio.run(until(lambda: told.exists() and "does not answer" in told.read_text()))
     finally:
         _, log = child.communicate(timeout=60)
     assert log.count(b"MLflow does not answer") == 1

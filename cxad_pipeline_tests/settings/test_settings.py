@@ -488,8 +488,17 @@ def test_the_short_name_of_a_secret_gives_way_to_the_long_one(load: Load, monkey
 def test_e_mail_needs_a_sender_and_sends_no_password_in_the_clear(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sender is not set" in refusal(load, "alerts: {email: {to: [desk@example.org]}}")
     monkeypatch.setenv("CXAD_ALERTS__EMAIL__PASSWORD", "topsecret")
-    assert "in the clear" in refusal(load, "alerts: {email: {user: cxad, security: none}}")
+    for host in ("mail.example.org", "10.0.0.1", "localhost.example.org"):
+        refused = refusal(load, f"alerts: {{email: {{user: cxad, security: none, host: {host}}}}}")
+        assert f"sends the password to {host} in the clear" in refused
+        load(f"alerts: {{email: {{security: none, host: {host}}}}}")  # without a login there is nothing to hide
     assert "pattern" in refusal(load, 'alerts: {email: {to: ["desk@example.org, other@example.org"], sender: a@b.c}}')
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "'::1'"])
+def test_a_mail_server_on_this_machine_may_be_logged_into_without_encryption(load: Load, host: str) -> None:
+    email = load(f"alerts: {{email: {{user: cxad, security: none, host: {host}}}}}").alerts.email
+    assert (email.user, email.security, email.host) == ("cxad", "none", host.strip("'"))
 
 
 def test_incident_windows_must_fit_into_the_scoring_windows(load: Load) -> None:

@@ -9,8 +9,8 @@ from stored_incident_examples import METRICS, MONDAY, NASTY, moment, rollups_of
 
 from cxad_pipeline.incidents import SegmentTree, Windows
 from cxad_pipeline.store.database import Store
+from cxad_pipeline.store.known_segments import UnknownSegmentError, check_segment
 from cxad_pipeline.store.segment_windows import replace_rollups
-from cxad_pipeline.store.silences import UnknownSegmentError, check_segment
 
 pytest_plugins = ["store_databases"]
 
@@ -56,7 +56,9 @@ def test_a_segment_that_was_counted_may_be_silenced_and_so_may_one_that_holds_so
     ],
     ids=str,
 )
-def test_one_that_covers_nothing_is_refused_with_the_nearest(store: Store, segment: list[tuple[str, str]], words: str):
+def test_one_that_covers_nothing_is_refused_with_the_nearest(
+    store: Store, segment: list[tuple[str, str]], words: str
+) -> None:
     _count(store, LEAVES)
     with pytest.raises(UnknownSegmentError, match=words):
         _check(store, *segment)

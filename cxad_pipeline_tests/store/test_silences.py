@@ -135,7 +135,8 @@ def _add(store: Store, **changes: Any) -> Silence:
         "ends_at": moment(8),
     }
     with store.writing() as connection:
-        return add_silence(connection, **{**given, **changes})
+        kept, _ = add_silence(connection, **{**given, **changes})
+    return kept
 
 
 def _end(store: Store, number: int, at: dt.datetime, by: str = "bob") -> Silence | None:

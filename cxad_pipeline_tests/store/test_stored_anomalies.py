@@ -227,7 +227,8 @@ def test_the_latest_verdict_stands_beside_and_all_are_kept(store: Store) -> None
         add_feedback(connection, "I-1", "confirmed", by="ann")
         said = add_feedback(connection, "I-1", "false_alarm", by="bob", note="a test call", at=at)
     expected = {"verdict": "false_alarm", "by": "bob", "at": "2026-03-03T07:30:00.000125Z", "note": "a test call"}
-    assert said == expected
+    assert said is not None
+    assert (said.verdict, said.silence) == (expected, None)
     verdicts = {(row["interaction_id"], row["model_version"]): row["verdict"] for row in _all(store)}
     assert verdicts == {("I-1", "v3"): expected, ("I-1", "v4"): expected, ("I-2", "v3"): None}
     with store.reading() as connection:

@@ -16,6 +16,7 @@ from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.feedback import (
     EXPECTED_FOR,
     Precision,
+    Said,
     add_feedback,
     add_incident_feedback,
     precision_by_segment,
@@ -23,7 +24,6 @@ from cxad_pipeline.store.feedback import (
 from cxad_pipeline.store.incident_tables import incident_feedback
 from cxad_pipeline.store.incidents import NOTHING_TOLD, get_incident, save_incident
 from cxad_pipeline.store.silences import find_silences
-from cxad_pipeline.store.verdicts import StoredVerdict
 
 pytest_plugins = ["store_databases"]
 
@@ -42,7 +42,8 @@ def test_a_verdict_on_an_incident_is_kept_and_stands_beside_it(store: Store, ver
     }  # fmt: skip
     if verdict == "expected":
         expected["until"] = "2026-09-07T07:30:00.000000Z"
-    assert said == expected
+    assert said is not None
+    assert said.verdict == expected
     with store.reading() as connection:
         found = get_incident(connection, incident().id)
         assert found is not None
@@ -53,14 +54,17 @@ def test_a_verdict_on_an_incident_is_kept_and_stands_beside_it(store: Store, ver
 def test_expected_silences_the_segment_and_metric_of_an_incident(store: Store) -> None:
     _save(store)
     _say(store, "expected", at=moment(5), note="a fair")
-    _say(store, "expected", at=moment(6), until=moment(8))
+    said = _say(store, "expected", at=moment(6), until=moment(8), by="bob")
     for verdict in ("confirmed", "false_alarm", "new_trend"):
         _say(store, verdict)
     with store.reading() as connection:
-        later, earlier = sorted(find_silences(connection), key=lambda one: one.ends_at)
-    assert (later.segment, later.metric, later.scope, later.owner) == (VOICE, "aht", "incidents", "ann")
-    assert (later.starts_at, later.ends_at) == (moment(6), moment(8))
-    assert (earlier.starts_at, earlier.ends_at, earlier.reason) == (moment(5), moment(5) + WEEK, "a fair")
+        (silence,) = find_silences(connection)
+    assert (silence.segment, silence.metric, silence.scope) == (VOICE, "aht", "incidents")
+    assert (silence.starts_at, silence.ends_at) == (moment(5), moment(5) + WEEK), "the later end of the two"
+    assert (silence.owner, silence.reason) == ("bob", "expected")
+    assert said is not None
+    assert said.silence == silence
+    assert said.verdict["until"] == "2026-09-07T08:00:00.000000Z", "what was said stays as it was said"
 
 
 @pytest.mark.parametrize("until", [None, moment(8)])
@@ -78,7 +82,8 @@ def test_expected_silences_the_leaf_of_an_anomaly_and_the_column_of_its_first_re
     end = moment(5) + EXPECTED_FOR if until is None else until
     assert (silences[0].starts_at, silences[0].ends_at) == (moment(5), end)
     assert said is not None
-    assert said["until"] == end.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    assert said.silence == silences[0]
+    assert said.verdict["until"] == end.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def test_an_anomaly_without_channel_or_reasons_silences_the_unknown_alone(store: Store) -> None:
@@ -128,7 +133,7 @@ def test_texts_of_any_kind_are_kept(store: Store) -> None:
         assert len(find_silences(connection)) == 2
     assert said is not None
     assert also is not None
-    assert said["note"] == also["note"] == NASTY
+    assert said.verdict["note"] == also.verdict["note"] == NASTY
 
 
 def test_precision_counts_the_latest_verdict_of_each_incident_by_segment(store: Store) -> None:
@@ -177,7 +182,7 @@ def _save(store: Store, incident_id: str = incident().id, **changes: Any) -> Non
         save_incident(connection, incident(incident_id, **changes), (call(),), NOTHING_TOLD)
 
 
-def _say(store: Store, verdict: str, *, incident_id: str = incident().id, **changes: Any) -> StoredVerdict | None:
+def _say(store: Store, verdict: str, *, incident_id: str = incident().id, **changes: Any) -> Said | None:
     with store.writing() as connection:
         return add_incident_feedback(connection, incident_id, verdict, **{"by": "ann", "expected_for": WEEK, **changes})
 

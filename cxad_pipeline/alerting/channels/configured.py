@@ -6,8 +6,7 @@ channel does (a module each).
 
 from __future__ import annotations
 
-import hashlib
-
+from cxad_pipeline.alerting.channel_names import email_name
 from cxad_pipeline.alerting.channels.apprise import AppriseChannel
 from cxad_pipeline.alerting.channels.channel import Channel
 from cxad_pipeline.alerting.channels.console import ConsoleChannel
@@ -63,7 +62,7 @@ def _channels_of(settings: Settings) -> list[Channel]:
             EmailChannel(
                 str(mail.sender),
                 [address],
-                name=f"email-{_digits(address)}",
+                name=email_name(address),
                 host=mail.host,
                 port=mail.port,
                 security=mail.security,
@@ -74,11 +73,6 @@ def _channels_of(settings: Settings) -> list[Channel]:
         )
     channels += [AppriseChannel(url, position) for position, url in enumerate(_apprise_urls(settings), start=1)]
     return channels or [ConsoleChannel()]
-
-
-def _digits(address: str) -> str:
-    """By which an address is told from others without being shown, wherever it stands in the list."""
-    return hashlib.sha256(address.strip().lower().encode()).hexdigest()[:6]
 
 
 def secrets_of(settings: Settings) -> list[str]:
