@@ -137,10 +137,18 @@ incident_feedback = Table(
     required("at", Moment()),
     required("note", StorableText()),
     Column("until", Moment()),
+    Column("silence", NUMBER),
+    Column("segment", StorableText()),
+    Column("metric", StorableText()),
+    Column("started_at", Moment()),
+    Column("ended_at", Moment()),
     CheckConstraint(IS_A_VERDICT, name="verdict"),
     Index(None, "incident", "id"),
 )
-"""What people said of an incident; rows are added and never changed. The latest counts."""
+"""What people said of an incident; rows are added and never changed. The latest counts.
+
+`segment`, `metric`, `started_at` and `ended_at`: as the incident was then, null in rows of earlier releases; `silence`:
+the number of the one that `expected` has made or extended."""
 
 silences = Table(
     "silences",
@@ -154,11 +162,13 @@ silences = Table(
     required("starts_at", Moment()),
     required("ends_at", Moment()),
     Column("ended_by", StorableText()),
+    Column("asked_until", Moment()),
     CheckConstraint("scope IN ('incidents', 'anomalies')", name="scope"),
     CheckConstraint("ends_at >= starts_at", name="ends_after_start"),
     Index(None, "ends_at"),
 )
-"""What is not to be told; rows are ended and never deleted."""
+"""What is not to be told; rows are ended and never deleted. `asked_until`: the latest end that somebody asked for by
+hand; null where verdicts alone have made it."""
 
 calibrations = Table(
     "calibrations",

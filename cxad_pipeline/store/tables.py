@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, CheckConstraint, Column, Double, Index, String, Table, UniqueConstraint
 
-from cxad_pipeline.store.columns import IS_A_VERDICT, Moment, StorableText, numbered, required
+from cxad_pipeline.store.columns import IS_A_VERDICT, NUMBER, Moment, StorableText, numbered, required
 from cxad_pipeline.store.columns import metadata as metadata
 from cxad_pipeline.store.incident_tables import incidents as incidents
 from cxad_pipeline.store.outbox_tables import messages as messages
@@ -49,8 +49,9 @@ feedback = Table(
     required("at", Moment()),
     required("note", StorableText()),
     Column("until", Moment()),
+    Column("silence", NUMBER),
     CheckConstraint(IS_A_VERDICT, name="verdict"),
     Index(None, "interaction_digest", "id"),
 )
 """What people said of an interaction; rows are added and never changed. The latest counts. `until` is the end of the
-silence that `expected` brings about."""
+silence that `expected` brings about, and `silence` its number."""

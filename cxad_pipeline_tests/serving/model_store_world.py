@@ -24,7 +24,7 @@ from cxad_pipeline.serving.local_copy import LocalCopy, read_pointer
 from cxad_pipeline.serving.state_folder import model_source
 from cxad_pipeline.settings import Settings, load_settings
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which a condition is taken for one that never comes true."""
 
 

@@ -24,7 +24,7 @@ from cxad_pipeline.serving.local_copy import keep
 from cxad_pipeline.serving.state_folder import model_source
 from cxad_pipeline.settings import Settings, load_settings
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 _OURS = ("CXAD_", "MLFLOW_", "PROMETHEUS_", "API_PORT", "ENABLE_")
 
 
