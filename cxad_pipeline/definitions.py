@@ -14,6 +14,7 @@ from cxad_pipeline.defs.incidents import incident_assets, window_key_of
 from cxad_pipeline.defs.ingestion import ingestion_assets, landed_specs
 from cxad_pipeline.defs.io import StorageIOManager
 from cxad_pipeline.defs.jobs import jobs, schedules
+from cxad_pipeline.defs.lost_runs import lost_run_sensor
 from cxad_pipeline.defs.progress import progress_logger
 from cxad_pipeline.defs.scoring import scoring_assets
 from cxad_pipeline.defs.sensors import default_sensor_status, sensors
@@ -57,6 +58,7 @@ def build_definitions(settings: Settings, *, channels: list[Channel] | None = No
             *sensors(settings, store_of, training, scoring),
             delivery_sensor(settings, store_of, channels, teller, status),
             run_failure_sensor(settings, store_of, channels, teller, status),
+            lost_run_sensor(status),
         ],
         resources={"io_manager": StorageIOManager(uri=settings.paths.storage)} | resources,
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},

@@ -28,7 +28,15 @@ from cxad_pipeline.alerting.redaction import redact
 from cxad_pipeline.alerting.wording import one_line
 from cxad_pipeline.settings.operations import AlertSettings
 from cxad_pipeline.store.database import Store, StoreAwayError
-from cxad_pipeline.store.outbox import Claimed, claim, give_up_unserved, settle_dead, settle_failed, settle_sent
+from cxad_pipeline.store.outbox import (
+    Claimed,
+    claim,
+    give_up_unserved,
+    put_off,
+    settle_dead,
+    settle_failed,
+    settle_sent,
+)
 
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=1)
@@ -38,6 +46,9 @@ UNSERVED = timedelta(hours=24)
 Processes may have different channels, so not having one says little; that of all who deliver nobody has tried for a day
 says that none has it. A channel that fails is tried, and a delivery that was tried is due later.
 """
+PATIENCE = timedelta(days=3)
+"""So long after a message was queued, attempts that end with a wish to be left alone are not counted; then they are, so
+that nothing waits for ever."""
 _UNSERVED = (
     "the channel is no longer configured where messages are delivered; configure it again and retry the message with "
     "`cxad alerts --retry`, or leave it"
@@ -80,7 +91,9 @@ def deliver_due(
     that its other messages do not each wait for the same timeout; the other channels go on. A message that a channel
     refuses for good, or that failed `max_attempts` times, becomes a dead letter. So does one for a channel that is not
     among these and that nobody has tried to send for `UNSERVED`; unless there is no channel but the console, which is
-    what a process has that was told nothing of the channels, such as one on a laptop.
+    what a process has that was told nothing of the channels, such as one on a laptop. Where a channel says for how long
+    it wants to be left alone (a rate limit), all of its messages wait for so long, and none has lost an attempt; but
+    see `PATIENCE`.
 
     Parameters
     ----------
@@ -187,12 +200,15 @@ def _settle_sent(store: Store, claimed: Claimed, receipt: dict[str, Any], at: da
 
 
 def _settle_failure(store: Store, claimed: Claimed, error: DeliveryError, policy: AlertSettings, at: datetime) -> str:
+    counted = error.retry_after is None or at - claimed.queued_at >= PATIENCE
     with store.writing() as connection:
-        if error.permanent or claimed.attempts >= policy.max_attempts:
+        if error.retry_after is not None and not error.permanent:
+            put_off(connection, claimed.channel, at + timedelta(seconds=error.retry_after))
+        if error.permanent or (counted and claimed.attempts >= policy.max_attempts):
             settle_dead(connection, claimed, _text(error), at, uncertain=error.uncertain)
             return "dead"
         wait = wait_before(claimed.attempts, claimed.key, claimed.channel, error.retry_after)
-        settle_failed(connection, claimed, _text(error), at + wait, uncertain=error.uncertain)
+        settle_failed(connection, claimed, _text(error), at + wait, uncertain=error.uncertain, counted=counted)
         return "failed"
 
 

@@ -30,22 +30,26 @@ INCIDENTS, ANOMALIES = 15, 5
 
 @dataclass(frozen=True)
 class Digest:
-    """What happened between two digests.
+    """What became known between two digests.
 
     Attributes
     ----------
     since, until
-        The time it is about, UTC, `until` exclusive.
+        Moments of the digest before and of this one, UTC.
     incidents
         Those opened meanwhile that nobody was told of, the most severe first.
     told
         How many incidents were told at once meanwhile.
     silenced
         How many incidents a silence kept quiet.
-    contacts, anomalies
-        Contacts scored, and those of them that are anomalies.
     windows, windows_without_data
-        Scoring windows that ended meanwhile, and those of them in which no contact landed.
+        Windows that were judged and that no digest has told yet, and those of them in which contacts are missing.
+    first, last
+        Start of the first of these windows, and end of the last one; None where there are none.
+    contacts, anomalies
+        Contacts in them, and those of them that are anomalies.
+    silent_since
+        When the last window was counted, where that is too long ago; else None.
     most_severe
         Single anomalies, the most severe first.
     dead_letters
@@ -57,10 +61,13 @@ class Digest:
     incidents: tuple[Incident, ...] = ()
     told: int = 0
     silenced: int = 0
-    contacts: int = 0
-    anomalies: int = 0
     windows: int = 0
     windows_without_data: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    contacts: int = 0
+    anomalies: int = 0
+    silent_since: datetime | None = None
     most_severe: tuple[Example, ...] = ()
     dead_letters: int = 0
 
@@ -73,6 +80,7 @@ class Digest:
             or self.silenced
             or self.anomalies
             or self.windows_without_data
+            or self.silent_since
             or self.most_severe
             or self.dead_letters
         )
@@ -108,14 +116,22 @@ class _Told:
 
     @property
     def headline(self) -> str:
-        parts = [
-            plural(len(self.digest.incidents), "further incident"),
-            plural(self.digest.anomalies, "anomaly", "anomalies"),
-        ]
+        found = plural(len(self.digest.incidents), "further incident")
+        if self.digest.silent_since is not None:
+            parts = [f"NOTHING SCORED since {self._moment(self.digest.silent_since)}"]
+        elif self.digest.windows_without_data and not self.digest.contacts:
+            parts = ["NO DATA came"]
+        else:
+            parts = [plural(self.digest.anomalies, "anomaly", "anomalies")]
+        if self.digest.incidents or self.digest.contacts:
+            parts.insert(0, found)
         if self.digest.dead_letters:
             parts.append(f"{plural(self.digest.dead_letters, 'message')} NOT DELIVERED")
         span = span_in_words(self.digest.since, self.digest.until, self.context.zone, self.digest.until)
         return f"Digest: {', '.join(parts)} · {span}"
+
+    def _moment(self, moment: datetime) -> str:
+        return moment_in_words(moment, self.context.zone, self.digest.until)
 
     @property
     def figures(self) -> list[str]:
@@ -123,11 +139,15 @@ class _Told:
         lines = []
         if digest.contacts:
             share = percent(digest.anomalies / digest.contacts)
-            lines.append(
-                f"{plural(digest.contacts, 'contact')} scored, {digest.anomalies:,} of them anomalous ({share})"
-            )
+            scored = f"{plural(digest.contacts, 'contact')} scored, {digest.anomalies:,} of them anomalous ({share})"
+            if digest.first is not None and digest.last is not None:
+                scored = f"{span_in_words(digest.first, digest.last, self.context.zone, digest.until)}: {scored}"
+            lines.append(scored)
         else:
             lines.append("No contact was scored")
+        if digest.silent_since is not None:
+            since = self._moment(digest.silent_since)
+            lines.append(f"No window was scored since {since}: not quiet, but unknown; see why no run scores")
         if digest.windows_without_data:
             windows = plural(digest.windows, "window")
             lines.append(f"{digest.windows_without_data:,} of {windows} without data: missing, not quiet")
@@ -150,7 +170,7 @@ class _Told:
         return [
             (
                 f"{one.severity:.0f}",
-                moment_in_words(one.timestamp, self.context.zone, self.digest.until),
+                self._moment(one.timestamp),
                 one_line(one.interaction_id, ID) or "?",
                 example_words(one, self.context),
             )

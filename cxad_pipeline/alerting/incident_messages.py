@@ -8,14 +8,13 @@ Nothing personal: segments, counts, values of metrics and the ids of interaction
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from cxad_pipeline.alerting import block_kit, mail_html
+from cxad_pipeline.alerting.decisions import Wording
 from cxad_pipeline.alerting.message import Block, Message
-from cxad_pipeline.alerting.notices import NoticeKind
+from cxad_pipeline.alerting.message_context import MessageContext as MessageContext
 from cxad_pipeline.alerting.wording import (
     LABEL,
     commands_in_words,
@@ -37,7 +36,6 @@ from cxad_pipeline.incidents.incident_words import (
     segment_words,
     what,
 )
-from cxad_pipeline.interactions.schema import InteractionSchema
 
 REASONS, EXAMPLES = 3, 3
 """Most of each that are told."""
@@ -46,47 +44,7 @@ REASONS, EXAMPLES = 3, 3
 SEGMENT, ID, SENTENCE = 60, 64, 240
 
 
-@dataclass(frozen=True)
-class MessageContext:
-    """What a message needs to know beside the incident.
-
-    Attributes
-    ----------
-    schema
-        Words and units of the metrics.
-    zone
-        Times are told on its clock, with its name.
-    links
-        Label to address, with all placeholders filled.
-    budget_used, budget_per_week, budget_until
-        Incidents of the last week of data (`store.budget`), how many a week are promised at most, and the end of that
-        week, None where there are no data yet.
-    told_severity
-        Severity that people were last told of this incident; None where they were told nothing.
-    """
-
-    schema: InteractionSchema
-    zone: ZoneInfo
-    links: Mapping[str, str] = field(default_factory=dict)
-    budget_used: int = 0
-    budget_per_week: float = 0.0
-    budget_until: datetime | None = None
-    told_severity: float | None = None
-
-    def unit(self, name: str) -> str:
-        """Unit of a column, empty where it has none."""
-        return self.schema[name].unit if name in self.schema else ""
-
-    def budget_words(self, now: datetime) -> str:
-        """The promise and how much of it is used: "budget: 2 of 5 incidents in the week to 13 Oct 15:00"."""
-        week = "a week"
-        if self.budget_until is not None:
-            week = f"in the week to {moment_in_words(self.budget_until, self.zone, now)}"
-        noun = "incident" if self.budget_per_week == 1 else "incidents"
-        return f"budget: {self.budget_used:,} of {self.budget_per_week:g} {noun} {week}"
-
-
-def incident_message(incident: Incident, kind: NoticeKind, *, context: MessageContext) -> Message:
+def incident_message(incident: Incident, kind: Wording, *, context: MessageContext) -> Message:
     """What is said of an incident.
 
     Parameters
@@ -95,7 +53,7 @@ def incident_message(incident: Incident, kind: NoticeKind, *, context: MessageCo
         As it is now.
     kind
         Which notice it is for: it decides how the first line begins, and the news. `edit` is the same as `opened`
-        without being news.
+        without being news; `changed` is an update of what is known by another name now.
     context
         Words, zone, links, budget.
 
@@ -130,7 +88,7 @@ class _Told:
     """One incident, on its way into words."""
 
     incident: Incident
-    kind: NoticeKind
+    kind: Wording
     context: MessageContext
 
     @property
@@ -159,7 +117,12 @@ class _Told:
         """How the first line begins: what has become of the incident."""
         if self.incident.status != "open":
             return f"{self.state_word}: "
-        return {"update": "Worse: " if self.is_worse else "Open again: ", "repeat": "Still open: "}.get(self.kind, "")
+        news = {
+            "update": "Worse: " if self.is_worse else "Open again: ",
+            "changed": "Changed: ",
+            "repeat": "Still open: ",
+        }
+        return news.get(self.kind, "")
 
     @property
     def title(self) -> str:
@@ -182,7 +145,7 @@ class _Told:
     @property
     def change(self) -> str:
         """How much worse it is than people were told; all else that is new is in the headline and the state."""
-        if self.kind != "update" or self.incident.status != "open" or not self.is_worse:
+        if self.kind not in ("update", "changed") or self.incident.status != "open" or not self.is_worse:
             return ""
         return f"Severity {self.told_severity:.0f} → {self.incident.severity:.0f}"
 
@@ -200,6 +163,9 @@ class _Told:
             return f"Over after {self.length}; {count}; severity {self.incident.severity:.0f}."
         if self.kind == "repeat":
             return f"Still open after {self.length}; {count}; severity {self.incident.severity:.0f}."
+        if self.kind == "changed":
+            severity = self.change.replace("S", "s", 1) or f"severity {self.incident.severity:.0f}"
+            return f"Now {self.segment} · {self.what}; {severity}."
         if self.change:
             return f"{self.change}; {count}."
         return f"Open again; {count}; severity {self.incident.severity:.0f}."

@@ -1,21 +1,23 @@
 """Who is told what of an incident, and when: the rules that keep alerts few, without losing one.
 
-Belongs here: the decisions, as pure functions; the same arguments give the same notices with the same keys. Does not
-belong here: words (`incident_messages`), the outbox (`store.outbox`), sending (`delivery`).
+Belongs here: the rules, as pure functions; the same arguments give the same notices with the same keys. Does not belong
+here: what a decision is (`decisions`), words (`incident_messages`), the outbox (`store.outbox`), sending (`delivery`).
 
 For each incident the rules remember one thing, `Told`: when people are told last, which may lie ahead while a message
 waits, how severe it was said to be, and how many notices there were. From it follow
 
 - the first message (`opened`), for what is critical, `wait_minutes` after it was found;
-- another (`update`) only when it became materially worse, or is open again after its end had been told;
+- another (`update`) only when it became materially worse, goes by another name (segment, metric, direction), or is
+  open again after its end had been told;
 - its end (`resolved`), or that it is withdrawn, to those who heard of it;
 - that it still goes on (`repeat`), every `repeat_hours`;
 - everything else as an `edit` of the message that people have, for channels that can edit: it rings nobody's phone.
 
-Two messages of one incident are at least `update_minutes` apart. A first message or an end that comes sooner waits in
-the outbox under its key until the time has come, and is replaced there by what is newer: people are told once, in the
-latest state. Whether an incident is worse is looked at again when the time has come (`repeats`). What is not critical
-is left to the digest. While a silence lasts, nothing is said at all.
+Two messages of one incident are at least `update_minutes` apart. A first message, another name or an end that comes
+sooner waits in the outbox under its key until the time has come, and is replaced there by what is newer: people are
+told once, in the latest state. Whether an incident is worse is looked at again when the time has come (`repeats`). What
+is not critical is left to the digest. While a silence lasts, nothing is said at all. What is merged or withdrawn while
+its first message waits was never told: should it come back, it is new.
 
 A message that waits may be taken by a channel in the very moment in which it is replaced. So an end is never written
 into a waiting message: that one is withdrawn, and the end has a key of its own, which is sent in either case.
@@ -26,49 +28,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
 
-from cxad_pipeline.alerting.channels.channel import Channel
+from cxad_pipeline.alerting.decisions import Decision as Decision
+from cxad_pipeline.alerting.decisions import Make, NoticeKind, Wording, topic_of
 from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.settings.operations import AlertSettings
 from cxad_pipeline.store.incidents import NOTHING_TOLD, Told
 from cxad_pipeline.store.outbox import Notice
 
-NoticeKind = Literal["opened", "update", "repeat", "resolved", "edit"]
-Make = Callable[[Incident, NoticeKind], Message]
-
 MATERIALLY_WORSE = 100 / 6
 """Points of severity: ten times rarer (severity 100 is one in a million, `detection.calibration`)."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What becomes of one change.
-
-    Attributes
-    ----------
-    withdrawn
-        Keys to take out of the outbox, before the notices go in. A key that is not there, or was tried, stays.
-    notices
-        What goes into the outbox, to the channels that `receivers` names.
-    told
-        What people were last told, to be stored with the incident.
-    """
-
-    withdrawn: tuple[str, ...]
-    notices: tuple[Notice, ...]
-    told: Told
-
-
-def receivers(notice: Notice, channels: Iterable[Channel]) -> list[str]:
-    """Names of the channels that a notice goes to: an edit only to those that can edit."""
-    return [channel.name for channel in channels if notice.kind != "edit" or channel.edits]
-
-
-def topic_of(incident_id: str) -> str:
-    """What all messages of one incident have in common."""
-    return f"incident:{incident_id}"
 
 
 def notices_of(
@@ -219,7 +189,7 @@ class _Case:
 
     def first(self) -> Decision:
         """Nobody was told of it yet. What ended unheard, in a silence, is not told when it is scored again."""
-        news = self.before is None or self.before.status == "open" or not self.before.critical
+        news = self.before is None or self.before.status != "resolved" or not self.before.critical
         if not self.after.critical or self._too_old():
             return self.nothing()
         if self.after.status == "open":
@@ -247,9 +217,12 @@ class _Case:
 
     def still_open(self) -> Decision:
         if self.before is not None and self.before.status != "open":
-            return self.tell("update")  # people were told that it is over, or are about to be
+            # People were told that it is over; or were about to be, and then it goes on.
+            return self.tell("update", "changed" if self.waits else "update")
         if self.waits:
             return self._rewritten()
+        if self.before is not None and _name(self.before) != _name(self.after):
+            return self.tell("update", "changed")
         return self.tell("update") if self.worse and self.earliest <= self.now else self.edit()
 
     def ended(self) -> Decision:
@@ -262,10 +235,12 @@ class _Case:
         if not self.waits:
             return self.edit()
         # Where the waiting message was taken in this very moment, the edit sets it right.
-        edited = replace(self, told=replace(self.told, at=self.now)).edit()
-        return replace(edited, withdrawn=self.waiting)
+        if self.unheard:  # and stays so; the edit takes no number from those that are to come
+            notice = self._notice(self.key("edit", 0), "edit", self.now)
+            return Decision(self.waiting, (notice,), NOTHING_TOLD)
+        return replace(replace(self, told=replace(self.told, at=self.now)).edit(), withdrawn=self.waiting)
 
-    def tell(self, kind: NoticeKind, wording: NoticeKind | None = None, due: datetime | None = None) -> Decision:
+    def tell(self, kind: NoticeKind, wording: Wording | None = None, due: datetime | None = None) -> Decision:
         """A message of its own, in place of the one that waits."""
         due, number = due or self.earliest, self.told.number + 1
         notice = self._notice(self.key(kind, number), wording or kind, due)
@@ -283,15 +258,22 @@ class _Case:
     def _rewritten(self) -> Decision:
         """The waiting message in the latest state, under its key and for the time that it had."""
         kind: NoticeKind = "opened" if self.unheard else "update" if self.after.status == "open" else "resolved"
-        notice = self._notice(self.key(kind, self.told.number), kind, self.earliest)
+        wording: Wording = "changed" if kind == "update" else kind
+        notice = self._notice(self.key(kind, self.told.number), wording, self.earliest)
         return Decision((), (notice,), replace(self.told, severity=self.after.severity))
 
-    def _notice(self, key: str, kind: NoticeKind, due: datetime) -> Notice:
-        return Notice(key, kind, topic_of(self.after.id), self.make(self.after, kind).to_dict(), due)
+    def _notice(self, key: str, wording: Wording, due: datetime) -> Notice:
+        kind = "update" if wording == "changed" else wording
+        return Notice(key, kind, topic_of(self.after.id), self.make(self.after, wording).to_dict(), due)
 
     def _too_old(self) -> bool:
         hours = self.policy.max_age_hours
         return hours is not None and self.after.ended_at < self.now - timedelta(hours=hours)
+
+
+def _name(incident: Incident) -> tuple[object, ...]:
+    """What people know an incident by."""
+    return incident.segment, incident.metric, incident.direction
 
 
 def _same(one: Message, other: Message) -> bool:

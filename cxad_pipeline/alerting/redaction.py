@@ -12,6 +12,9 @@ from urllib.parse import unquote
 
 HIDDEN = "[hidden]"
 
+LONGEST = 100_000
+"""Characters of a text that are looked through; what is beyond them is left out."""
+
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # A Slack webhook is its own password.
     (re.compile(r"https?://hooks\.slack(?:-gov)?\.com/\S*", re.IGNORECASE), HIDDEN),
@@ -25,8 +28,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # password=..., "api_key": "...", AWS_SECRET_ACCESS_KEY=...
     (
         re.compile(
-            r"([\w-]*(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|authorization|signature)[\w-]*"
-            r"[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|(?:(?:bearer|basic)\s+)?[^\s,;&\"']+)",
+            # Looked for once in each word, which is then taken whole: the time grows with the length of the text.
+            r"(?<![\w-])((?=[\w-]*?(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key|authorization|"
+            r"signature))[\w-]++[\"']?\s*[=:]\s*)"
+            # Quotes that were cut off hide all that follows them.
+            r"(?:\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)|(?:(?:bearer|basic)\s+)?[^\s,;&\"']+)",
             re.IGNORECASE,
         ),
         rf"\1{HIDDEN}",
@@ -47,13 +53,18 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     Returns
     -------
     str
-        The text with `[hidden]` for each known secret, and for what looks like one: webhook addresses, passwords in
-        addresses, bearer tokens, keys of AWS, Slack and GitHub, and values assigned to names such as `password` or
-        `token`. A secret of no known form that is not named in `secrets` cannot be recognised.
+        The text, up to the last whole word of its first `LONGEST` characters, with `[hidden]` for each known secret,
+        and for what looks like one: webhook addresses, passwords in addresses, bearer tokens, keys of AWS, Slack and
+        GitHub, and values assigned to names such as `password` or `token`. A secret of no known form that is not named
+        in `secrets` cannot be recognised.
     """
     # The longest first: one secret may contain another.
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
+    if len(text) > LONGEST:
+        # Half a secret would not be known for one; none that is recognised has a blank in it, but in quotes.
+        whole = text[:LONGEST].rsplit(maxsplit=1)
+        text = f"{whole[0] if len(whole) > 1 else ''} …"
     for pattern, hidden in _PATTERNS:
         text = pattern.sub(hidden, text)
     return text

@@ -17,7 +17,7 @@ from cxad_pipeline.cli.configured import configured, stored
 from cxad_pipeline.cli.moments import moment, placed, shown
 from cxad_pipeline.cli.telling import delivery_words, error_words, silence_of, telling_words
 from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, printable, say, show, show_table, stop
-from cxad_pipeline.cli.verdict_effects import of_anomaly, of_incident
+from cxad_pipeline.cli.verdict_effects import of_anomaly, of_incident, released_words
 from cxad_pipeline.serving.incident_answers import titles
 from cxad_pipeline.settings import Settings
 
@@ -188,7 +188,7 @@ def feedback(
     end = None if until is None else placed(until, settings)
     if end is not None and end <= at:
         stop(f"--until {shown(end, settings)} lies in the past", EXIT_USAGE)
-    from cxad_pipeline.store.feedback import add_feedback, add_incident_feedback
+    from cxad_pipeline.store.feedback import MergedIncidentError, add_feedback, add_incident_feedback
     from cxad_pipeline.store.incidents import get_incident
 
     given: dict[str, Any] = {"by": by, "note": note, "at": at, "until": end}
@@ -197,14 +197,20 @@ def feedback(
     known: StoredIncident | None = None
     with stored(settings, write=True) as connection:
         if is_incident:
-            said = add_incident_feedback(connection, finding, verdict, **given)
+            try:
+                said = add_incident_feedback(connection, finding, verdict, **given)
+            except MergedIncidentError as error:
+                stop(printable(f"{error}: `cxad feedback {error.taker} {verdict}`"), EXIT_USAGE)
             known = get_incident(connection, finding)
         else:
             said = add_feedback(connection, finding, verdict, **given)
     if said is None:
         stop(printable((_NO_INCIDENT if is_incident else _NOT_FLAGGED).format(finding)), EXIT_USAGE)
     effects = of_incident(known.incident, said, settings) if known is not None else of_anomaly(said, settings)
-    show("Feedback", [("said", f"{verdict} of {finding}, by {by}"), ("brings about", effects)])
+    rows = [("said", f"{verdict} of {finding}, by {by}"), ("brings about", effects)]
+    if said.released:
+        rows.append(("silence", released_words(said, settings)))
+    show("Feedback", rows)
 
 
 @click.command(cls=Command)

@@ -15,6 +15,7 @@ import dagster as dg
 
 from cxad_pipeline.definitions import build_definitions
 from cxad_pipeline.defs.failures import step_error
+from cxad_pipeline.defs.lost_runs import COMMAND_TAG
 from cxad_pipeline.settings import Settings
 
 DAGSTER_YAML = """\
@@ -104,7 +105,7 @@ def run_job(
                 "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
             },
             asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
-            tags={"cxad/started_by": "cxad", **(tags or {})},
+            tags={COMMAND_TAG: "cxad", **(tags or {})},
             raise_on_error=False,
         )
     except dg.DagsterExecutionInterruptedError as error:

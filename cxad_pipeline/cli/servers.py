@@ -16,10 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import dagster as dg
 
 from cxad_pipeline.cli.instance import prepare_home
 from cxad_pipeline.cli.listening import CannotServeError, require_free
 from cxad_pipeline.cli.terminal import say
+from cxad_pipeline.defs.lost_runs import end_lost_runs
 from cxad_pipeline.registry.tracking import tracking_uri
 from cxad_pipeline.settings import Settings
 
@@ -76,6 +78,10 @@ def serve_interfaces(settings: Settings) -> int:
     for name, port in ports.items():
         require_free(_HOST, port, f"ports.{name.lower()}")
     home = prepare_home(settings)
+    # Also where no sensor runs, since the first run that somebody asks for would wait for them.
+    with dg.DagsterInstance.get() as instance:
+        for run in end_lost_runs(instance):
+            say(f"run {run.run_id} of {run.job_name} was killed, or its machine went down: ended")
     # SIGINT, too: a shell that starts this in the background has it ignored, and children would inherit that.
     # SIGHUP: the terminal's window was closed.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

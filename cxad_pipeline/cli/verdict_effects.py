@@ -44,6 +44,21 @@ def of_anomaly(said: Said, settings: Settings) -> str:
     return "it is kept beside the anomaly; calibration looks at verdicts on incidents alone"
 
 
+def released_words(said: Said, settings: Settings) -> str:
+    """What becomes of the silences that earlier verdicts on the same had made; empty where there were none."""
+    from cxad_pipeline.incidents.incident_words import segment_words
+
+    lines = []
+    for one in said.released:
+        of = f"{one.id}, of {segment_words(one.segment)}, {one.metric or 'all metrics'}"
+        if one.ended_by is None:
+            until = f"until {shown(one.ends_at, settings)} ({settings.timezone})"
+            lines.append(f"{of}, goes on {until}: others asked for it; `cxad silence --end {one.id}` ends it")
+        else:
+            lines.append(f"{of}, has ended with this verdict")
+    return "\n".join(map(printable, lines))
+
+
 def _end(said: Said) -> dt.datetime | None:
     """The end of the silence, which may be later than was asked for; None where there is none."""
     return None if said.silence is None else said.silence.ends_at

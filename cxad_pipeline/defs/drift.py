@@ -5,7 +5,7 @@ Belongs here: the assets, their check, and which windows are recent. Does not be
 """
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,8 +20,11 @@ from cxad_pipeline.detection.drift import DriftReference
 from cxad_pipeline.detection.drift_figure import drift_figure
 from cxad_pipeline.detection.tables import TableError
 from cxad_pipeline.files import Folder
+from cxad_pipeline.interactions.landing import Listing, list_landed
+from cxad_pipeline.interactions.landing_index import FileIndex, LandingIndex, files_digest
+from cxad_pipeline.interactions.sources import readers
 from cxad_pipeline.operations.feature_drift import CountedWindows, WindowDrift, drift_table, judge, measures_words
-from cxad_pipeline.operations.retraining import DriftSeen
+from cxad_pipeline.operations.retraining import DriftSeen, newer_files_wanted
 from cxad_pipeline.settings import Settings
 
 GROUP = "monitoring"
@@ -52,6 +55,24 @@ def newest_drift(instance: dg.DagsterInstance, partitions: dg.TimeWindowPartitio
         return None
     words = str(found.metadata[_DRIFT].value)
     return DriftSeen(newest, words) if words else None
+
+
+def training_files(settings: Settings, now: dt.datetime) -> tuple[Listing, list[FileIndex]]:
+    """The landed training files, and what is known of those that are ready."""
+    landed = Folder(settings.paths.training)
+    listing = list_landed(landed, settings, now)
+    index = LandingIndex(Folder(settings.paths.storage), landed, readers(settings), settings)
+    return listing, [index.of(stat) for stat in listing.ready]
+
+
+def trained_on_these(instance: dg.DagsterInstance, files: Sequence[FileIndex]) -> bool:
+    """Whether the last training has read just these files, as they are, and made models of them."""
+    rows = instance.get_latest_materialization_event(dg.AssetKey("training_interactions"))
+    models = instance.get_latest_materialization_event(dg.AssetKey("ensemble_model"))
+    if rows is None or rows.asset_materialization is None or models is None or models.timestamp < rows.timestamp:
+        return False
+    landed = rows.asset_materialization.metadata.get("landed")
+    return landed is not None and landed.value == files_digest(files)
 
 
 def _drift_reference(settings: Settings) -> dg.AssetsDefinition:
@@ -127,7 +148,8 @@ def _feature_drift(settings: Settings) -> dg.AssetsDefinition:
             names = [f"{row['feature']}, {row['segment']}" for row in worst]
             figure = drift_figure(names, [row["psi"] for row in worst], [row["psi_limit"] for row in worst])
             context.add_asset_metadata({"psi": picture(figure, "population stability index")}, partition_key=newest)
-        yield dg.MaterializeResult(value=tables, check_results=[_drift_check(judged, drift_reference)])
+        advice = _advice(settings, context.instance) if any(found.drifted for found in judged.values()) else ""
+        yield dg.MaterializeResult(value=tables, check_results=[_drift_check(judged, drift_reference, advice)])
 
     return feature_drift
 
@@ -156,12 +178,18 @@ def _window_metadata(found: WindowDrift, reference: DriftReference) -> dict[str,
     }
 
 
-def _drift_check(judged: Mapping[str, WindowDrift], reference: DriftReference) -> dg.AssetCheckResult:
+def _advice(settings: Settings, instance: dg.DagsterInstance) -> str:
+    """What to do about drift that a training can't help; empty where one can."""
+    _, files = training_files(settings, dt.datetime.now(dt.UTC))
+    return newer_files_wanted(Folder(settings.paths.training).uri) if trained_on_these(instance, files) else ""
+
+
+def _drift_check(judged: Mapping[str, WindowDrift], reference: DriftReference, advice: str) -> dg.AssetCheckResult:
     drifted = {key: found.words(reference) for key, found in judged.items() if found.drifted}
     if drifted:
         newest = list(drifted)[-1]
         before = f"; so in {len(drifted)} of {len(judged)} windows" if len(judged) > 1 else ""
-        description = f"{newest}: {drifted[newest]}{before}"
+        description = ". ".join(filter(None, [f"{newest}: {drifted[newest]}{before}", advice]))
     else:
         description = "; ".join(dict.fromkeys(found.status for found in judged.values()))
     return dg.AssetCheckResult(

@@ -18,6 +18,8 @@ from cxad_pipeline.settings import Settings
 from cxad_pipeline.settings.reading import secrets_of
 from cxad_pipeline.store.database import Store, StoreError
 
+_NO_REASON = "This run has been marked as failed from outside"  # Dagster's words
+
 
 def run_failure_sensor(
     settings: Settings,
@@ -44,7 +46,7 @@ def run_failure_sensor(
             run_id=run.run_id,
             steps=tuple(steps),
             link=filled_link(link, settings, run_id=run.run_id),
-            error=context.failure_event.message or "",
+            error=_run_error(context),
         )
         now = dt.datetime.now(dt.UTC)
         notice = run_failure_notice(failure, now=now, secrets=secrets_of(settings))
@@ -60,6 +62,19 @@ def run_failure_sensor(
         return None
 
     return tell
+
+
+def _run_error(context: dg.RunFailureSensorContext) -> str:
+    """What a run that failed outside its steps died of.
+
+    Where the code server ends a run whose process was killed, its reason is in the engine event before.
+    """
+    message = context.failure_event.message or ""
+    if not message.startswith(_NO_REASON):
+        return message
+    events = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    told = [entry.dagster_event.message or "" for entry in events if entry.dagster_event is not None]
+    return told[-1].removeprefix("[DagsterApiServer] ") if told else message
 
 
 def step_error(event: dg.DagsterEvent) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster import AssetSelection
 
+from cxad_pipeline.defs.lost_runs import place_tags
 from cxad_pipeline.settings import Settings
 
 if TYPE_CHECKING:  # what Dagster's functions return has no public name
@@ -25,12 +26,14 @@ def jobs(settings: Settings) -> list[UnresolvedAssetJobDefinition]:
         AssetSelection.groups("training") | AssetSelection.assets(*fitted),
         description="Trains on the landed training files, evaluates, promotes the new version if it passes, and "
         "calibrates incidents and drift.",
+        run_tags=place_tags(),
     )
     by_window = ("segment_statistics", "incidents") if settings.incidents.enabled else ()
     scoring = dg.define_asset_job(
         "scoring_job",
         AssetSelection.groups("ingestion", "scoring", "alerting") | AssetSelection.assets("feature_drift", *by_window),
         description="Reads, scores, exports, judges and tells one window, or neighbouring windows together.",
+        run_tags=place_tags(),
     )
     return [training, scoring, *(_incident_jobs() if settings.incidents.enabled else [])]
 
@@ -41,11 +44,13 @@ def _incident_jobs() -> list[UnresolvedAssetJobDefinition]:
             "calibration_job",
             AssetSelection.assets("incident_model"),
             description="Learns anew what is usual in each segment, from history and feedback. Training does it, too.",
+            run_tags=place_tags(),
         ),
         dg.define_asset_job(
             "backtest_job",
             AssetSelection.assets("incident_backtest"),
             description="Which incidents this configuration would have raised in the last days; nobody is told.",
+            run_tags=place_tags(),
         ),
     ]
 

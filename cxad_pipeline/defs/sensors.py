@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cxad_pipeline.alerting.wording import plural
-from cxad_pipeline.defs.drift import newest_drift
+from cxad_pipeline.defs.drift import newest_drift, trained_on_these, training_files
 from cxad_pipeline.defs.ingestion import LANDED_INFERENCE, LANDED_TRAINING
 from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows, windows_for
+from cxad_pipeline.defs.unjudged_windows import runs_to_judge
 from cxad_pipeline.files import Folder
 from cxad_pipeline.interactions.landing import Listing, list_landed
 from cxad_pipeline.interactions.landing_index import FileIndex, LandingIndex, files_digest
@@ -28,7 +29,7 @@ from cxad_pipeline.interactions.landing_plan import (
     trained_on,
 )
 from cxad_pipeline.interactions.sources import readers
-from cxad_pipeline.operations.retraining import TrainingMemory, asks_for_training, new_trend_reasons
+from cxad_pipeline.operations.retraining import TrainingMemory, asks_for_training, new_trend_reasons, newer_files_wanted
 from cxad_pipeline.registry import versions
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.database import Store, StoreError
@@ -69,7 +70,8 @@ def _landing_sensor(
         job=job,
         minimum_interval_seconds=30,
         default_status=status,
-        description="A new or changed file: the ended windows that it touches are scored (again).",
+        description="A new or changed file: the ended windows that it touches are scored (again). Windows that were "
+        "scored and, since their run was killed, not searched for incidents: they are.",
     )
     def landing_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now, started = dt.datetime.now(dt.UTC), time.monotonic()
@@ -101,11 +103,11 @@ def _landing_sensor(
         champion = versions.champion_version(settings) if unscored else ""
         asked = ask_again(unscored, plan, champion)
         runs = neighbouring_runs(partitions, asked, settings.schedule.max_windows_per_run)
+        requests = [dg.RunRequest(run_key=_run_key(listing, *run, champion), tags=range_tags(run)) for run in runs]
+        requests += runs_to_judge(context.instance, settings, now, asked)
         return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(run_key=_run_key(listing, *run, champion), tags=range_tags(run)) for run in runs
-            ],
-            skip_reason=None if runs else _nothing_asked(listing, len(unscored), champion),
+            run_requests=requests,
+            skip_reason=None if requests else _nothing_asked(listing, len(unscored), champion),
             cursor=plan.seen.to_json(),
             asset_events=_landed_events(landed, plan),
         )
@@ -126,17 +128,17 @@ def _training_sensor(
         minimum_interval_seconds=60,
         default_status=status,
         description="A new training file, enough new rows in files that have changed, or drift in the newest window: "
-        "train again; so do interactions said to be a new trend. These two at most once in drift.cooldown_hours.",
+        "train again; so do interactions said to be a new trend. These two at most once in drift.cooldown_hours, and "
+        "only where the training files are not those of the last training.",
     )
     def training_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         now = dt.datetime.now(dt.UTC)
         landed = Folder(settings.paths.training)
-        listing = list_landed(landed, settings, now)
-        index = LandingIndex(Folder(settings.paths.storage), landed, readers(settings), settings)
-        files = [index.of(stat) for stat in listing.ready]
+        listing, files = training_files(settings, now)
+        same_files = trained_on_these(context.instance, files)
         memory = TrainingMemory.from_json(context.cursor)
         nothing = f"{plural(len(files), 'file')}, no new one, fewer new rows than training.retrain_new_rows"
-        if context.cursor is None and _trained_files(context.instance) == files_digest(files):
+        if context.cursor is None and same_files:
             memory = TrainingMemory(trained_on(files))
             context.update_cursor(memory.to_json())
             nothing = f"the models are trained on {plural(len(files), 'landed file')}"
@@ -157,9 +159,12 @@ def _training_sensor(
             trained_at=trained_at,
             cooldown=dt.timedelta(hours=settings.drift.cooldown_hours),
             now=now,
+            same_files=same_files,
         )
         if not reason:
             waiting = "; drift waits for the cool-down and a newer window" if drift else ""
+            if same_files and (drift or others):
+                waiting = f"; {newer_files_wanted(landed.uri)}"
             return dg.SkipReason(f"{nothing}{waiting}")
         asked = TrainingMemory(plan.seen, now, drift.window if drift else memory.drifted_window)
         return dg.SensorResult(
@@ -186,12 +191,6 @@ def _scored_files(instance: dg.DagsterInstance, key: str) -> str | None:
         dg.AssetRecordsFilter(asset_key=dg.AssetKey("ensemble_scores"), asset_partitions=[key]), limit=1
     ).records
     return _landed_digest(records[0].asset_materialization) if records else None
-
-
-def _trained_files(instance: dg.DagsterInstance) -> str | None:
-    """Digest of the files that the last training read."""
-    event = instance.get_latest_materialization_event(dg.AssetKey("training_interactions"))
-    return _landed_digest(event.asset_materialization) if event else None
 
 
 def _trained_at(instance: dg.DagsterInstance) -> dt.datetime | None:

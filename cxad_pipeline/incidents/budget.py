@@ -10,6 +10,7 @@ seen, and beyond the highest scores of history an exponential tail is fitted to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -143,18 +144,49 @@ class Promise:
         return low
 
 
+class Unsaid(NamedTuple):
+    """Incidents that are left out of the replay although nobody said that they were real.
+
+    Some were outages, some what quiet weeks have by chance. Without the latter the replay has fewer high peaks than
+    quiet weeks, the threshold falls, more of them call and are left out in turn, and it falls again. So as many of the
+    allowed peaks count as had as quiet weeks would have called there at the promised rate, and no more than there are
+    incidents. Those that people confirmed cost nothing: they were no chance.
+
+    Attributes
+    ----------
+    number
+        How many.
+    share
+        Of the history, from the beginning of the earliest of them to its end.
+    """
+
+    number: int
+    share: float
+
+    def left_of(self, allowed: float) -> float:
+        """How many of the allowed peaks the rest of the replay may have.
+
+        Where hardly any is left, half a peak is: just above the highest one; none at all would be no threshold.
+        """
+        return max(allowed - min(self.number, allowed * self.share), min(allowed, 0.5))
+
+
+NONE_UNSAID = Unsaid(0, 0.0)
+
+
 def threshold_for(peaks: FloatArray, allowed: float) -> float:
     """The score from which on `allowed` incidents are to be expected in a period like the one replayed.
 
-    Up to `_TAIL_PEAKS` of the highest peaks take part in an exponential tail above the one after them; where more are
-    allowed than that, the peak of that rank is the threshold.
+    Up to `_TAIL_PEAKS` of the highest peaks take part in an exponential tail above the one after them: as many as are
+    allowed are then expected, not counted. Where more are allowed than that, the threshold is just above the first peak
+    that is one too many, since what reaches it calls.
 
     Parameters
     ----------
     peaks
         Scores of the peaks of the replayed period, falling, (p,).
     allowed
-        How many of them may be above.
+        How many of them may reach it, above 0.
 
     Returns
     -------
@@ -163,11 +195,11 @@ def threshold_for(peaks: FloatArray, allowed: float) -> float:
     """
     ranked = np.sort(peaks)[::-1]
     if allowed >= len(ranked):
-        lowest = float(np.nextafter(ranked[-1], -np.inf)) if len(ranked) else 0.0
-        return max(lowest, LEAST_THRESHOLD)
+        return max(float(ranked[-1]), LEAST_THRESHOLD) if len(ranked) else LEAST_THRESHOLD
     number = min(_TAIL_PEAKS, len(ranked) - 1)
-    if allowed >= number:
-        return max(float(ranked[int(allowed)]), LEAST_THRESHOLD)
-    joint = ranked[number]
-    scale = float(np.mean(ranked[:number] - joint))
-    return max(float(joint + scale * np.log(number / allowed)), LEAST_THRESHOLD)
+    joint = ranked[max(number, int(allowed))]
+    above = float(np.nextafter(joint, np.inf))
+    if allowed < number:
+        scale = float(np.mean(ranked[:number] - joint))
+        above = max(above, float(joint + scale * np.log(number / allowed)))
+    return max(above, LEAST_THRESHOLD)

@@ -20,12 +20,17 @@ BoolArray = npt.NDArray[np.bool_]
 MOST_OF_ONE = 4.0
 """What one window can add, before the drift: a drift is made of several."""
 MOST = 12.0
-"""Highest value of a sum: it comes down again within a day of ordinary windows after the longest fault."""
+"""Highest value of a sum: it comes down to 0 within a day of ordinary windows after the longest fault."""
 MEMORY = 48
 """Windows, that of the sum included, that it is made of, tested or not."""
+LATELY, NOT_BEFORE = 3, 12
+"""Tested windows over which a sum must not have come down to speak of something that goes on, and among how many
+windows they are: what was found before a closed night says nothing of the morning."""
 
 
-def cusum(z: FloatArray, shift: FloatArray, tested: BoolArray, drift: float) -> tuple[FloatArray, FloatArray]:
+def cusum(
+    z: FloatArray, shift: FloatArray, tested: BoolArray, drift: float
+) -> tuple[FloatArray, FloatArray, BoolArray]:
     """One-sided sums S = max(0, S + z - drift) over the windows, per segment: Steiner et al. (2000), Biostatistics 1.
 
     Parameters
@@ -45,17 +50,26 @@ def cusum(z: FloatArray, shift: FloatArray, tested: BoolArray, drift: float) -> 
         The sums, (s, t).
     FloatArray
         Mean deviation since the sum was last 0, (s, t).
+    BoolArray
+        Whether it still goes on, (s, t): of the windows since the sum was last 0, those of `LATELY` added as much as
+        was taken off or more. At its highest value the sum itself would not show it.
     """
-    sums, means = np.zeros(z.shape), np.zeros(z.shape)
-    _cusums(
-        np.ascontiguousarray(z), np.ascontiguousarray(shift), np.ascontiguousarray(tested), drift, MOST, sums, means
-    )
-    return sums, means
+    sums, means, lasts = np.zeros(z.shape), np.zeros(z.shape), np.zeros(z.shape, dtype=np.bool_)
+    z, shift, tested = np.ascontiguousarray(z), np.ascontiguousarray(shift), np.ascontiguousarray(tested)
+    _cusums(z, shift, tested, drift, MOST, sums, means, lasts)
+    return sums, means, lasts
 
 
 @compiled
 def _cusums(
-    z: FloatArray, shift: FloatArray, tested: BoolArray, drift: float, most: float, sums: FloatArray, means: FloatArray
+    z: FloatArray,
+    shift: FloatArray,
+    tested: BoolArray,
+    drift: float,
+    most: float,
+    sums: FloatArray,
+    means: FloatArray,
+    lasts: BoolArray,
 ) -> None:
     for s in range(z.shape[0]):
         for t in range(z.shape[1]):
@@ -70,3 +84,9 @@ def _cusums(
                         run, length = 0.0, 0.0
             sums[s, t] = level
             means[s, t] = run / length if length > 0.0 else 0.0
+            added, left = 0.0, min(length, float(LATELY))
+            for u in range(t, max(t - NOT_BEFORE, -1), -1):
+                if tested[s, u] and left > 0.0:
+                    added += min(z[s, u], MOST_OF_ONE) - drift
+                    left -= 1.0
+            lasts[s, t] = length > 0.0 and added >= 0.0

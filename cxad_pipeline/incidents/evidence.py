@@ -128,10 +128,10 @@ def mean_evidence(
     statistic = np.where(tested, -log_ndtr(-z) / np.log(10), np.nan)
     found = [Evidence(metric.name, "shift", statistic, True, observed, usual, large & (beyond >= LEAST_AFFECTED))]
     for kind, drift in drifts.items():
-        sums, run = cusum(z - drift.error * lasting, shift, tested, drift.allowance)
+        sums, run, goes_on = cusum(z - drift.error * lasting, shift, tested, drift.allowance)
         lately = metric.unworked(usually + metric.sign * run)
         # The sum stays up for some windows after a fault has ended; only one that still deviates calls.
-        still = _is_large(metric, lately, usual, min_effect) & (z > 0)
+        still = _is_large(metric, lately, usual, min_effect) & (z > 0) & goes_on
         found.append(Evidence(metric.name, kind, np.where(tested, sums, np.nan), False, lately, usual, still))
     return found
 

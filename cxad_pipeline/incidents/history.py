@@ -83,6 +83,27 @@ def length_in_weeks(teaches: BoolArray, contacts: FloatArray, windows: Windows, 
     return float(teaches.sum() * windows.seconds * DAYS / (WEEK * open_days))
 
 
+def share_judged(tested: BoolArray, there: BoolArray, left_out: BoolArray) -> float:
+    """The share of a history that is judged, above 0, at most 1: where less is, fewer peaks are to be expected.
+
+    What is left out would have had as many tested cells, segment by segment, as the rest has: its own are not counted,
+    since an outage changes how many contacts there are.
+
+    Parameters
+    ----------
+    tested
+        Cells that are tested, (s, t).
+    there
+        Windows of the history's length, (t,).
+    left_out
+        Cells, (s, t) or (1, t).
+    """
+    share = (there & ~left_out).sum(axis=1) / max(int(there.sum()), 1)
+    number = tested.sum(axis=1)
+    whole = np.divide(number, share, out=np.zeros(len(number)), where=np.broadcast_to(share > 0, number.shape)).sum()
+    return float(number.sum() / whole) if whole else 1.0
+
+
 def median_by_slot(contacts: FloatArray, windows: Windows, special: BoolArray, left_out: BoolArray) -> FloatArray:
     """Median contacts by window of the week over the days with contacts, (slots,).
 
@@ -125,4 +146,5 @@ def without_history(contacts: FloatArray, windows: Windows, teaches: BoolArray) 
     _, day = np.unique(windows.day, return_inverse=True)
     bounds = [*np.flatnonzero(np.diff(day, prepend=-1)), len(day)]
     days = sum(there[:, low:high].any(axis=1).astype(int) for low, high in pairwise(bounds))
-    return np.asarray((there.sum(axis=1) < LEAST_WINDOWS) | (days < LEAST_DAYS))
+    least = min(LEAST_WINDOWS, DAYS * windows.per_day)
+    return np.asarray((there.sum(axis=1) < least) | (days < LEAST_DAYS))

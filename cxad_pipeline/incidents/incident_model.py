@@ -25,7 +25,7 @@ from cxad_pipeline.incidents.history import is_long_enough, windows_of_days
 from cxad_pipeline.incidents.left_out import LeftOut, left_out_cells
 from cxad_pipeline.incidents.metrics import MetricRule, Tails
 from cxad_pipeline.incidents.monitor import Monitor
-from cxad_pipeline.incidents.rollups import Rollups
+from cxad_pipeline.incidents.rollups import Rollups, over_leaves
 from cxad_pipeline.incidents.saved_model import KIND, Arrays, document_of, parts_of
 from cxad_pipeline.incidents.segments import Key, SegmentTree
 from cxad_pipeline.incidents.states import LEAST_CONTACTS
@@ -128,10 +128,9 @@ class IncidentModel:
         special_days
             Local days of which nothing is learned and on which nothing is tested.
         left_out
-            Cells that teach nothing. Those of confirmed incidents count in the replay all the same, since people were
-            called for them.
+            Cells that teach nothing and do not count in the replay.
         shifts
-            What is added to the threshold, by exact segment, by whichever name.
+            What is added to the threshold, by exact segment, by whichever name; of several names of one the largest.
         min_effect, min_contacts
             Relative effect from which on people are called; contacts from which on a cell is tested.
 
@@ -142,7 +141,7 @@ class IncidentModel:
         """
         if not metrics:
             raise ValueError("incidents need one or more metrics to watch")
-        special_days, shifts = tuple(special_days), dict(shifts or {})
+        special_days = tuple(special_days)
         absent = [metric.name for metric in metrics if metric.name not in contacts.values]
         if absent:
             raise ValueError(f"contacts without a column for {absent}: name these metrics where contacts are read")
@@ -154,9 +153,12 @@ class IncidentModel:
         position = windows.of_moments(contacts.moments)
         enough = is_long_enough(np.bincount(position, minlength=windows.number).astype(np.float64), windows, special)
         tree = SegmentTree.of(contacts.dimensions, [contacts.leaves[i] for i in np.unique(contacts.leaf)])
-        shifts = {tree.named(segment): shift for segment, shift in shifts.items()}
+        # Shifts are bounded before their names meet, so of two names of one segment the larger one counts.
+        ascending = sorted((shifts or {}).items(), key=lambda one: one[1])
         leaf = contacts.leaf_in(tree)
-        silent, forgotten = left_out_cells(tree, windows, left_out)
+        cells = np.bincount(leaf * windows.number + position, minlength=len(tree.leaves) * windows.number)
+        ordinary = np.where(special, 0.0, over_leaves(tree, cells.reshape(len(tree.leaves), -1).astype(np.float64)))
+        silent, unsaid = left_out_cells(tree, windows, ordinary, left_out)
         teaches = ~(silent[_own_segments(tree)[leaf], position] | special[position])
         if not teaches.any():
             raise ValueError("every contact of the history is left out or of a special day: nothing can be learned")
@@ -169,7 +171,7 @@ class IncidentModel:
             metrics,
             rollups,
             left_out=silent if silent.any() else None,
-            forgotten=forgotten if forgotten.any() else None,
+            unsaid=unsaid,
             special=special,
             min_effect=min_effect,
             min_contacts=min_contacts,
@@ -184,7 +186,7 @@ class IncidentModel:
             monitor=monitor,
             promise=promise,
             threshold=monitor.threshold(promise),
-            shifts=shifts,
+            shifts={tree.named(segment): shift for segment, shift in ascending},
             window_seconds=window_seconds,
             timezone=timezone,
             special_days=special_days,

@@ -5,14 +5,14 @@ Belongs here: putting profiles, tests, findings and the budget together. Does no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cxad_pipeline.detection.calibration import Calibration
-from cxad_pipeline.incidents.budget import Peaks, Promise, peaks_of, threshold_for
+from cxad_pipeline.incidents.budget import NONE_UNSAID, Peaks, Promise, Unsaid, peaks_of, threshold_for
 from cxad_pipeline.incidents.evidence import (
     LEAST_EFFECT,
     Drift,
@@ -22,11 +22,17 @@ from cxad_pipeline.incidents.evidence import (
     mean_evidence,
 )
 from cxad_pipeline.incidents.findings import Findings, calibrations_of, findings_of
-from cxad_pipeline.incidents.history import days_with_contacts, length_in_weeks, median_by_slot, without_history
+from cxad_pipeline.incidents.history import (
+    days_with_contacts,
+    length_in_weeks,
+    median_by_slot,
+    share_judged,
+    without_history,
+)
 from cxad_pipeline.incidents.kinds import Kind
 from cxad_pipeline.incidents.metrics import NEAR, TAIL_SHARES, MetricRule
 from cxad_pipeline.incidents.profile_set import Profiles, Usual
-from cxad_pipeline.incidents.profiles import Folds, as_share
+from cxad_pipeline.incidents.profiles import Folds
 from cxad_pipeline.incidents.rollups import Rollups
 from cxad_pipeline.incidents.segments import SegmentTree
 from cxad_pipeline.incidents.states import (
@@ -67,7 +73,9 @@ class Monitor:
     replayed
         The peaks of the calibration period, each day judged by the others.
     weeks
-        Length of the calibration period without gaps and special days.
+        Length of the calibration period without gaps, special days and what is left out.
+    unsaid
+        What is left out of the replay although nobody said that it was real.
     min_effect, min_contacts
         Relative effect from which on people are called, contacts from which on a cell is tested.
     """
@@ -80,6 +88,7 @@ class Monitor:
     calibrations: dict[tuple[str, str], Calibration]
     replayed: Peaks
     weeks: float
+    unsaid: Unsaid = NONE_UNSAID
     min_effect: float = LEAST_EFFECT
     min_contacts: int = LEAST_CONTACTS
 
@@ -95,7 +104,7 @@ class Monitor:
         metrics: Sequence[MetricRule],
         history: Rollups,
         left_out: BoolArray | None = None,
-        forgotten: BoolArray | None = None,
+        unsaid: Unsaid = NONE_UNSAID,
         special: BoolArray | None = None,
         min_effect: float = LEAST_EFFECT,
         min_contacts: int = LEAST_CONTACTS,
@@ -109,9 +118,10 @@ class Monitor:
         history
             The calibration period; days without any contact in it are gaps.
         left_out
-            Cells that teach nothing and are judged all the same, (s, t).
-        forgotten
-            Cells that are not even judged, (s, t): a cold start.
+            Cells that neither teach nor are judged, (s, t). A long outage has many peaks, as high as it likes, and
+            those of its after-effects; a threshold that took them for what quiet weeks have would let nothing through.
+        unsaid
+            As in the attributes.
         special
             Windows of special days, (t,): neither learned from nor tested.
         min_effect, min_contacts
@@ -134,12 +144,11 @@ class Monitor:
         windows = history.windows
         nowhere, never = np.zeros((1, windows.number), dtype=np.bool_), np.zeros(windows.number, dtype=np.bool_)
         special = never if special is None else special
-        forgotten = nowhere if forgotten is None else forgotten
-        silent = forgotten if left_out is None else left_out | forgotten
+        left_out = nowhere if left_out is None else left_out
         everyone = history.contacts[0]
-        usual_contacts = median_by_slot(everyone, windows, special, silent[0])
+        usual_contacts = median_by_slot(everyone, windows, special, left_out[0])
         there = days_with_contacts(everyone, windows) & ~special & ~gaps(everyone, usual_contacts[windows.slot])
-        folds = Folds.of(windows, there & ~silent)
+        folds = Folds.of(windows, there & ~left_out)
         profiles, others = Profiles.fit(tree, folds, history)
         monitor = cls(
             tree=tree,
@@ -150,35 +159,36 @@ class Monitor:
             calibrations={},
             replayed=Peaks(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)),
             weeks=length_in_weeks(there, everyone, windows, special),
+            unsaid=unsaid,
             min_effect=min_effect,
             min_contacts=min_contacts,
         )
-        states = monitor._states(history, others, never, special, forgotten)
+        states = monitor._states(history, others, never, special, left_out)
         evidence = list(monitor._evidence(history, others, *states))
-        learned: Iterable[Evidence] = evidence
-        if left_out is not None:
-            # Sums over windows would carry what is left out into the windows after it.
-            learned = monitor._evidence(history, others, *monitor._states(history, others, never, special, silent))
         odd = (windows.day - windows.day[0]) % 2 == 1
-        of_odd, of_even, of_all = calibrations_of(learned, (odd, ~odd, ~never))
-        del others, learned  # half as large as the evidence, and read by nobody from here on
+        of_odd, of_even, of_all = calibrations_of(evidence, (odd, ~odd, ~never))
+        del others  # half as large as the evidence, and read by nobody from here on
         # Judged by a calibration that they are part of, the highest scores of history would look too ordinary.
         replay = findings_of(windows, evidence, [(of_odd, ~odd), (of_even, odd)], len(metrics), *states)
-        return replace(monitor, calibrations=of_all, replayed=peaks_of(tree, replay.score)), replay
+        weeks = monitor.weeks * share_judged(states[0] == State.TESTED, there, left_out)
+        return replace(monitor, calibrations=of_all, replayed=peaks_of(tree, replay.score), weeks=weeks), replay
 
     def threshold(self, promise: Promise) -> float:
         """The score from which on to call, for a promise to be kept."""
-        return threshold_for(self.replayed.score, promise.allowed(self.weeks))
+        return threshold_for(self.replayed.score, self.unsaid.left_of(promise.allowed(self.weeks)))
 
     def extended(self, tree: SegmentTree) -> Monitor:
         """For a tree with more segments after the known ones (`SegmentTree.extended`): they are a cold start.
 
-        What is expected of them is what is expected of all contacts, and never tested.
+        What is expected of their contacts is what is expected of all contacts, and never tested. How many there are is
+        told as a cause: all that history expects are expected in the known segments, and a new one had half of one.
         """
         rows = np.arange(len(tree))
         new = rows >= len(self.tree)
         rows[new] = 0
-        return replace(self, tree=tree, cold=self.cold[rows] | new, profiles=self.profiles.of_rows(rows))
+        profiles = self.profiles.of_rows(rows)
+        profiles.volume.baseline.value[new] = 0.5 / max(self.weeks * len(self.usual_contacts), 1.0)
+        return replace(self, tree=tree, cold=self.cold[rows] | new, profiles=profiles)
 
     def test(self, rollups: Rollups, late: BoolArray | None = None, special: BoolArray | None = None) -> Findings:
         """Test windows.
@@ -209,7 +219,7 @@ class Monitor:
         states = segment_states(rollups.contacts, missing, late, special, cold, self.min_contacts)
         of_metrics = np.array(
             [
-                metric_states(states, count, rollups.contacts, as_share(rate), profile.dispersion, self.min_contacts)
+                metric_states(states, count, rollups.contacts, rate, profile.dispersion, self.min_contacts)
                 for count, rate, profile in zip(rollups.count, usual.answered, self.profiles.answered, strict=True)
             ]
         )

@@ -23,14 +23,14 @@ from cxad_pipeline.incidents.states import State
 SEGMENTS = 5
 """The largest ones, where a fault is seen best: what is missed there is missed everywhere."""
 FACTOR = 2.0
-"""How much worse a fault makes a metric."""
+"""How much worse a fault makes a metric; one that can be negative, by a standard deviation of its values."""
 LEAST_SHARE = 1 / 3
 """Share of these faults that should be found: they are coarse, and some metrics vary too much for an hour to show."""
 
 
 @dataclass(frozen=True)
 class Power:
-    """How many of the faults that were tried were found; none is tried where nothing is tested."""
+    """How many of the faults that were tried were found; none is tried where nothing is tested yet."""
 
     found: int
     tried: int
@@ -46,6 +46,7 @@ def power_of(model: IncidentModel, replay: Replay) -> Power:
 
     Each fault makes one metric twice as bad, for all contacts of one window of one segment: one of its usual windows,
     with a typical number of contacts. It is found where a segment that shares contacts with it reaches its threshold.
+    All contacts together are tried only where they are the one segment that there is.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def power_of(model: IncidentModel, replay: Replay) -> Power:
         The history that it was taught by, `IncidentModel.fit`.
     """
     by_size = np.argsort(-replay.rollups.contacts.sum(axis=1), kind="stable")
-    largest = [int(s) for s in by_size if model.tree.keys[s]][:SEGMENTS]
+    largest = [int(s) for s in by_size if model.tree.keys[s] or len(model.tree) == 1][:SEGMENTS]
     outcomes = [
         _is_found(model, replay, s, metric, window)
         for s in largest
@@ -66,6 +67,12 @@ def power_of(model: IncidentModel, replay: Replay) -> Power:
 
 def warning_of(power: Power, model: IncidentModel) -> str | None:
     """What to do about a promise that leaves little to be found, in one sentence; None where it leaves enough."""
+    if not power.tried:
+        return (
+            f"nothing can be found yet: none of the largest segments has a window that is tested after these "
+            f"{model.monitor.weeks:.1f} weeks of history; give more of it (incidents.history_days), or longer windows "
+            "(incidents.window_minutes) where they have too few contacts"
+        )
     if not power.is_low:
         return None
     return (
@@ -91,7 +98,12 @@ def _is_found(model: IncidentModel, replay: Replay, s: int, metric: MetricRule, 
     inside = model.tree.members[s][contacts.leaf_in(model.tree)]
     met = inside & (windows.of_moments(contacts.moments) == windows.number - 1)
     values = contacts.values[metric.name]
-    worse = np.where(met, values * FACTOR if metric.bad == "high" else values / FACTOR, values)
+    known = replay.contacts.values[metric.name]
+    if (known < 0).any():  # twice a value below 0 is better where high ones are bad
+        bad = values + metric.sign * np.nanstd(known)
+    else:
+        bad = values * FACTOR if metric.bad == "high" else values / FACTOR
+    worse = np.where(met, bad, values)
     contacts = replace(contacts, values={**contacts.values, metric.name: worse})
     alerts = model.test(model.rollups(contacts, windows)).alerts(model.thresholds())
     return bool((alerts[:, -1] & model.tree.overlap[s]).any())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cxad_pipeline.incidents.history import without_history
 from cxad_pipeline.incidents.metrics import TAIL_SHARES
 from cxad_pipeline.incidents.profiles import Expectation, Folds, MeanProfile, RateProfile
 from cxad_pipeline.incidents.rollups import Rollups
@@ -19,6 +20,7 @@ from cxad_pipeline.incidents.windows import Windows
 
 FloatArray = npt.NDArray[np.float64]
 IntegerArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class Profiles:
     Attributes
     ----------
     means, answered
-        Mean, and share of contacts with a value, per metric.
+        Mean, and share of contacts with a value, per metric; the share is 0 where history has no value at all.
     tails
         Share of values beyond a threshold, per metric and tail.
     together
@@ -60,20 +62,23 @@ class Profiles:
     def fit(cls, tree: SegmentTree, folds: Folds, history: Rollups) -> tuple[Profiles, Usual]:
         """Fit, and give what is expected in each cell of history by the other days."""
         contacts, metrics = history.contacts, range(len(history.count))
-        means = [MeanProfile.fit(tree, folds, history.count[m], history.total[m], history.squares[m]) for m in metrics]
+        cold = without_history(contacts, folds.windows, folds.usable)
+        means = [
+            MeanProfile.fit(tree, folds, history.count[m], history.total[m], history.squares[m], cold) for m in metrics
+        ]
         tails = [
             [
-                RateProfile.fit(tree, folds, history.count[m], history.exceedances[m, tail], share=True)
+                RateProfile.fit(tree, folds, history.count[m], history.exceedances[m, tail], True, cold)
                 for tail in range(len(TAIL_SHARES))
             ]
             for m in metrics
         ]
-        answered = [RateProfile.fit(tree, folds, contacts, history.count[m], share=True) for m in metrics]
-        together, usual_together = RateProfile.fit(tree, folds, contacts, history.together, share=True)
-        volume, usual_volume = RateProfile.fit(tree, folds, np.ones_like(contacts), contacts, share=False)
+        answered = [_answered(tree, folds, contacts, history.count[m], cold) for m in metrics]
+        together, usual_together = RateProfile.fit(tree, folds, contacts, history.together, True, cold)
+        volume, usual_volume = RateProfile.fit(tree, folds, np.ones_like(contacts), contacts, False, cold)
         complaints, usual_complaints = None, None
         if history.complaints.any():
-            complaints, usual_complaints = RateProfile.fit(tree, folds, contacts, history.complaints, share=False)
+            complaints, usual_complaints = RateProfile.fit(tree, folds, contacts, history.complaints, False, cold)
         profiles = cls(
             [profile for profile, _ in means],
             [[profile for profile, _ in of_metric] for of_metric in tails],
@@ -113,3 +118,13 @@ class Profiles:
             self.volume.of_rows(rows),
             self.complaints.of_rows(rows) if self.complaints is not None else None,
         )
+
+
+def _answered(
+    tree: SegmentTree, folds: Folds, contacts: FloatArray, count: FloatArray, cold: BoolArray
+) -> tuple[RateProfile, FloatArray]:
+    """The share of contacts with a value; without any value in history 0, and no share of the segments above."""
+    profile, usual = RateProfile.fit(tree, folds, contacts, count, True, cold)
+    never = ~np.any(count * folds.usable, axis=1)
+    profile.baseline.value[never], usual[never] = 0.0, 0.0
+    return profile, usual

@@ -30,6 +30,9 @@ MOST_FOLDS = 14
 PRIOR_WINDOWS = 30.0
 """So many windows of its own weigh as much as all segments together, where a segment's variance is estimated."""
 PRIOR_VALUES = 50.0
+LEAST_EXPECTED = 0.5
+"""Events that a window has to expect to say how much counts vary: where next to none are, one alone says that they vary
+without bounds."""
 _LEAST_COUNT = 5
 _FIRST_BETWEEN = 0.02
 _LEAST_SHARE, _MOST_SHARE = 1e-4, 0.98
@@ -146,9 +149,18 @@ class MeanProfile:
 
     @classmethod
     def fit(
-        cls, tree: SegmentTree, folds: Folds, count: FloatArray, total: FloatArray, squares: FloatArray
+        cls,
+        tree: SegmentTree,
+        folds: Folds,
+        count: FloatArray,
+        total: FloatArray,
+        squares: FloatArray,
+        cold: BoolArray | None = None,
     ) -> tuple[MeanProfile, Expectation]:
-        """Fit, and give what is expected in each cell of history by the other days; cells are (s, t)."""
+        """Fit, and give what is expected in each cell of history by the other days; cells are (s, t).
+
+        `cold` is as in `RateProfile.fit`.
+        """
         count = count * folds.usable
         there = np.maximum(count, 1)
         inner = np.maximum(squares - total**2 / there, 0) * (count > 0)
@@ -166,7 +178,7 @@ class MeanProfile:
             )
             squared = (mean - expectation.value) ** 2
             known = within / there + expectation.variance
-            between = _per_segment(count >= _LEAST_COUNT, variance_between, squared, known)
+            between = _per_segment(_warm(count >= _LEAST_COUNT, cold), variance_between, squared, known)
         return cls(baseline, within, between), expectation
 
 
@@ -195,7 +207,13 @@ class RateProfile:
 
     @classmethod
     def fit(
-        cls, tree: SegmentTree, folds: Folds, exposure: FloatArray, events: FloatArray, share: bool
+        cls,
+        tree: SegmentTree,
+        folds: Folds,
+        exposure: FloatArray,
+        events: FloatArray,
+        share: bool,
+        cold: BoolArray | None = None,
     ) -> tuple[RateProfile, FloatArray]:
         """Fit, and give the rates that the other days expect in each cell of history, (s, t).
 
@@ -205,11 +223,13 @@ class RateProfile:
             Cells, (s, t).
         share
             Whether events are some of the exposure (beta-binomial), or counts without a limit.
+        cold
+            Segments with too little history, (s,); None says that there are none. They say nothing of how much windows
+            vary: what the other days expect of one that is new is far from what it has on its first day.
         """
         exposure = exposure * folds.usable
         events = events * folds.usable
         inflation = np.ones((len(tree), 1))
-        tested = exposure >= (_LEAST_COUNT if share else 1e-9)
         for _ in range(2):
             baseline, expectation = folds.expectations(
                 (exposure / inflation, events / inflation),
@@ -217,11 +237,13 @@ class RateProfile:
             )
             if share:
                 p = as_share(expectation.value)
-                dispersion = _per_segment(tested, beta_binomial_dispersion, events, exposure, p)
+                telling = _warm(exposure >= _LEAST_COUNT, cold)
+                dispersion = _per_segment(telling, beta_binomial_dispersion, events, exposure, p)
                 variance = 1 + (np.maximum(exposure, 1) - 1) * dispersion
             else:
                 mean = expectation.value * exposure
-                dispersion = _per_segment(tested, negative_binomial_dispersion, events, mean)
+                telling = _warm(mean >= LEAST_EXPECTED, cold)
+                dispersion = _per_segment(telling, negative_binomial_dispersion, events, mean)
                 variance = 1 + dispersion * mean
             weight = exposure * expectation.value
             inflation = (weight * variance).sum(axis=1, keepdims=True) / np.maximum(
@@ -234,6 +256,11 @@ class RateProfile:
 def as_share(rate: FloatArray) -> FloatArray:
     """A rate brought inside (0, 1)."""
     return np.clip(rate, _LEAST_SHARE, _MOST_SHARE)
+
+
+def _warm(chosen: BoolArray, cold: BoolArray | None) -> BoolArray:
+    """Cells of segments that are not cold, (s, t)."""
+    return chosen if cold is None else chosen & ~cold[:, None]
 
 
 def _per_segment(chosen: BoolArray, estimate: Callable[..., float], *cells: FloatArray) -> FloatArray:

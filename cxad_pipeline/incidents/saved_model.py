@@ -20,7 +20,7 @@ from cxad_pipeline.detection.artifacts import under_prefix, with_prefix
 from cxad_pipeline.detection.calibration import Calibration
 from cxad_pipeline.detection.tree_arrays import check_array
 from cxad_pipeline.incidents.baselines import DAYS, Baseline
-from cxad_pipeline.incidents.budget import Peaks, Promise
+from cxad_pipeline.incidents.budget import NONE_UNSAID, Peaks, Promise, Unsaid
 from cxad_pipeline.incidents.metrics import GRID, TAIL_SHARES, MetricRule, Tails
 from cxad_pipeline.incidents.monitor import Monitor
 from cxad_pipeline.incidents.profile_set import Profiles
@@ -50,6 +50,7 @@ def document_of(model: IncidentModel) -> tuple[dict[str, Any], dict[str, npt.NDA
         "complaints": profiles.complaints is not None,
         "calibrations": list(monitor.calibrations),
         "weeks": monitor.weeks,
+        "unsaid": list(monitor.unsaid),
         "min_effect": monitor.min_effect,
         "min_contacts": monitor.min_contacts,
         "promise": asdict(model.promise),
@@ -117,6 +118,7 @@ def parts_of(document: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
         raise ValueError(f"tails are not those of {m} metrics and {leaves} leaves")
     for name, (dtype, shape) in expected.items():
         check_array(f"{KIND}: {name}", arrays[name], dtype, shape)
+    number, share = document.get("unsaid", NONE_UNSAID)  # models of earlier releases have none
     monitor = Monitor(
         tree=tree,
         metrics=metrics,
@@ -129,6 +131,7 @@ def parts_of(document: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
         },
         replayed=Peaks(arrays["peaks/score"], arrays["peaks/segment"], arrays["peaks/window"]),
         weeks=float(document["weeks"]),
+        unsaid=Unsaid(int(number), float(share)),
         min_effect=float(document["min_effect"]),
         min_contacts=int(document["min_contacts"]),
     )

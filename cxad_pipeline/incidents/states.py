@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxad_pipeline.incidents.distributions import beta_binomial_tail
+from cxad_pipeline.incidents.profiles import as_share
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -19,11 +20,13 @@ StateArray = npt.NDArray[np.int8]
 LEAST_CONTACTS = 5
 """Contacts, and values of a metric, from which on a window is tested, unless a configuration says otherwise."""
 LEAST_WINDOWS = 48
-"""Windows with contacts from which on a segment has a history."""
+"""Windows with contacts from which on a segment has a history; where a week has fewer windows, those of a week."""
 LEAST_DAYS = 7
 """Days with contacts from which on a segment has a history."""
 EXPECTED_IN_A_GAP = 10.0
 """Contacts of all segments that history has in a window of that hour, for an empty one to be a gap in the data."""
+ANSWERED_ENOUGH = 0.8
+"""Of the values that usually come: from so many on they speak for most contacts, however surely some are missing."""
 _SILENCE = 1e-4
 
 
@@ -44,7 +47,7 @@ class State(IntEnum):
     NOT_ANSWERED = 6
     """Of a metric: far fewer contacts than usual have a value, so those that do speak for few."""
     NO_METRIC = 7
-    """Of a metric: the history has no value of it in this segment."""
+    """Of a metric: the history has no value of it in this segment, so nothing says what is usual."""
     SPECIAL_DAY = 8
     """A holiday or the like: unlike other days, and announced."""
 
@@ -97,7 +100,7 @@ def metric_states(
     segment: StateArray,
     count: FloatArray,
     contacts: FloatArray,
-    share: FloatArray,
+    answered: FloatArray,
     dispersion: FloatArray,
     least: int = LEAST_CONTACTS,
 ) -> StateArray:
@@ -109,8 +112,8 @@ def metric_states(
         States of the segments, (s, t).
     count, contacts
         Values that are there, and contacts, (s, t).
-    share
-        Usual share of contacts with a value, (s, t).
+    answered
+        Usual share of contacts with a value, (s, t); 0 where the history has no value at all.
     dispersion
         Of that share, (s, 1).
     least
@@ -118,8 +121,10 @@ def metric_states(
     """
     states = segment.copy()
     tested = states == State.TESTED
+    share = as_share(answered)
     states[tested & (count < least)] = State.TOO_FEW
     # At most so many values are there as missing ones are many.
     silent = beta_binomial_tail(contacts - count, contacts, 1 - share, dispersion) < _SILENCE
-    states[tested & silent & (count < 0.8 * contacts * share)] = State.NOT_ANSWERED
+    states[tested & silent & (count < ANSWERED_ENOUGH * contacts * share)] = State.NOT_ANSWERED
+    states[tested & (answered == 0)] = State.NO_METRIC
     return states

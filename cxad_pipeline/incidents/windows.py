@@ -72,18 +72,30 @@ class Windows:
         return self.start + self.seconds * np.arange(self.number)
 
     @cached_property
-    def _local(self) -> IntegerArray:
-        return zone_changes(self.timezone).local(self.starts)
+    def _calendar(self) -> IntegerArray:
+        """Starts on the zone's clock, moved to the nearest whole windows of its day, (t,).
+
+        How far the clock is from what it shows in the end of the known rules is rounded by itself. So a change of the
+        clock by an hour moves windows of an hour by one place, as people work by the clock, and leaves those of three
+        hours or more where they are: else each would be compared with windows that it shares fewer of its hours with.
+        """
+        changes, middles = zone_changes(self.timezone), self.starts + self.seconds // 2
+        base = int(changes.offsets[-1])
+        changed = changes.local(middles) - middles - base
+        return self.starts + self.seconds * (_nearest(base, self.seconds) + _nearest(changed, self.seconds))
 
     @cached_property
     def day(self) -> IntegerArray:
-        """Number of the local day, (t,)."""
-        return self._local // DAY
+        """Number of the local day of the slot, (t,): for windows of a day the one that holds most of each."""
+        return self._calendar // DAY
 
     @cached_property
     def slot(self) -> IntegerArray:
-        """Place in the local week, from Monday's first window on, (t,): the hour of the week for windows of an hour."""
-        return (self._local + FIRST_WEEKDAY * DAY) % WEEK // self.seconds
+        """Place in the local week, from Monday's first window on, (t,): the hour of the week for windows of an hour.
+
+        In all the year, windows of a place share half of their local hours or more.
+        """
+        return (self._calendar + FIRST_WEEKDAY * DAY) % WEEK // self.seconds
 
     def of_moments(self, moments: IntegerArray) -> IntegerArray:
         """Position of the window of each moment, (n,); -1 outside all of them."""
@@ -93,3 +105,8 @@ class Windows:
     def between(self, first: int, stop: int) -> Windows:
         """The windows at positions `first` to `stop`, half open."""
         return Windows(self.start + first * self.seconds, stop - first, self.seconds, self.timezone)
+
+
+def _nearest(distance: IntegerArray | int, unit: int) -> IntegerArray:
+    """The nearest whole number of units, (n,); halves go down, so that 5:30 o'clock is in the hour of 5 o'clock."""
+    return -((unit - 2 * np.asarray(distance)) // (2 * unit))

@@ -5,15 +5,18 @@ here: the statistics (`incidents`), and when calibration runs (`defs`).
 
 What verdicts bring about, here and nowhere else, so that nothing changes retroactively:
 
-- *confirmed*: the hours of the incident teach nothing, in its segment and all that overlap it; they count as calls in
-  the replay, since people were called for them;
+- *confirmed*: the hours of the incident teach nothing, in its segment and all that overlap it, and the replay does not
+  count them, since the promise is one for weeks in which nothing changes for the worse;
 - nothing said: the same for `UNSAID_DAYS`, or the next calibration would take the outage for usual and withdraw it;
-  after that they teach, or what comes every Monday would be told every Monday;
+  but it counts as a call, as far as quiet weeks have any (`budget.Unsaid`). After that they teach, or what comes every
+  Monday would be told every Monday;
 - *new trend*: what came before it in its segment teaches nothing any more; until there is enough of the new, the
   segment is a cold start;
 - *false alarm*: each one raises the threshold of its exact segment by `SHIFT_OF_ONE` powers of ten of its rarity, each
   confirmed incident there takes as much back; between 0 and `incidents.max_threshold_shift`;
 - *expected*: a silence, made at once by the store; its hours teach as others do.
+
+Each means the segment and the hours that it was given for (`judged_hours`).
 """
 
 from __future__ import annotations
@@ -31,10 +34,12 @@ from cxad_pipeline.incidents.incident_model import IncidentModel, LeftOut, Repla
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.operations.history import NoHistoryError, history
+from cxad_pipeline.operations.judged_hours import as_judged
 from cxad_pipeline.operations.watched import promise, watched_metrics, window_seconds
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.baselines import record_baselines
 from cxad_pipeline.store.calibrations import CalibrationRecord, record_calibration
+from cxad_pipeline.store.counted_verdicts import counted_verdicts
 from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.incidents import StoredIncident, known_incidents
 
@@ -65,11 +70,10 @@ def calibrate(store: Store, settings: Settings, now: dt.datetime) -> tuple[Incid
     contacts = history(settings, settings.incidents.history_days, now)
     with store.reading() as connection:
         known = known_incidents(connection, now - dt.timedelta(days=MEMORY_DAYS))
+        said = counted_verdicts(connection)
     alive = [stored for stored in known if stored.incident.status in ("open", "resolved")]
     latest = dt.datetime.fromtimestamp(int(contacts.moments.max()), dt.UTC)
-    judgements = judgements_of(
-        [(s, None if s.verdict is None else s.verdict["verdict"]) for s in alive], settings, latest
-    )
+    judgements = judgements_of(as_judged(alive, said), settings, latest)
     try:
         model, replay = fitted(contacts, settings, judgements)
     except ValueError as error:
@@ -88,7 +92,7 @@ def judgements_of(
     Parameters
     ----------
     judged
-        Incidents with their verdict, None where nobody said anything.
+        Incidents with their verdict, None where nobody said anything; as they were judged, `as_judged`.
     settings
         The bound of shifts.
     latest
@@ -101,7 +105,8 @@ def judgements_of(
         begin, end = int(incident.started_at.timestamp()), int(incident.ended_at.timestamp())
         unsaid = verdict is None and latest - incident.ended_at < dt.timedelta(days=UNSAID_DAYS)
         if unsaid or verdict == "confirmed":
-            left_out.append(LeftOut(incident.segment, begin, end, "confirmed"))
+            called = tuple(sorted({call.segment for call in stored.calls}))
+            left_out.append(LeftOut(incident.segment, begin, end, "unsaid" if unsaid else "confirmed", called))
             balance[incident.segment] -= verdict == "confirmed"
         elif verdict == "new_trend":
             left_out.append(LeftOut(incident.segment, 0, begin, "new trend"))

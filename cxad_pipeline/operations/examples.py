@@ -29,7 +29,8 @@ def with_examples(
 ) -> Incident:
     """The incident with its examples: those that it had before the period of these tables, and better ones among them.
 
-    Those that it had of another metric or segment are dropped: their values would be taken for this one's.
+    Those that it had of another metric or segment are dropped: their values would be taken for this one's. So are those
+    from hours that are no longer its own.
 
     Shown are the worst values of the incident's metric in the part of its segment where its cause lies; for several
     metrics together, complaints and volume the most severe interactions.
@@ -38,7 +39,11 @@ def with_examples(
         return incident
     same = before is not None and (before.segment, before.metric) == (incident.segment, incident.metric)
     start, end = period
-    found = [each for each in incident.examples if same and not start <= each.timestamp < end]
+    found = [
+        each
+        for each in incident.examples
+        if same and incident.started_at <= each.timestamp < incident.ended_at and not start <= each.timestamp < end
+    ]
     for table in scored:
         if table.num_rows:
             found += _of_table(incident, table, model)

@@ -29,6 +29,7 @@ from cxad_pipeline.incidents.incident_model import IncidentModel
 from cxad_pipeline.incidents.life import Change, Known, calls_of, live
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.operations.examples import with_examples
+from cxad_pipeline.operations.standing_calls import standing_calls
 from cxad_pipeline.operations.statistics import windows_within
 from cxad_pipeline.operations.telling import Teller
 from cxad_pipeline.settings import Settings
@@ -117,7 +118,8 @@ def judge(
     def conclude(connection: Connection, tested: _Tested) -> Judged:
         known = _known(connection, tested.judged)
         told = {stored.incident.id: stored.told for stored in known}
-        calls = [*tested.calls, *_standing(known, tested, model)]
+        before = [call for stored in known for call in stored.calls]  # merged and withdrawn ones have none
+        standing = standing_calls(before, tested.calls, model, tested.findings, tested.rollups, tested.judged)
 
         def stored_incident(name: str) -> Incident | None:
             found = get_incident(connection, name)
@@ -129,7 +131,7 @@ def judge(
         record_findings(connection, tested.rows)
         changes = live(
             [Known(stored.incident, stored.calls) for stored in known],
-            calls,
+            [*tested.calls, *standing],
             tested.judged,
             overlap=overlapping(model),
             tested=partial(_tested_windows, connection, model),
@@ -220,22 +222,30 @@ def _at_hand(connection: Connection, asked: Windows) -> tuple[Windows, dict[int,
     """The windows that are needed to judge some, and when each was counted, by its start.
 
     Before the asked ones are judged with them: all from the earliest on that was late, or only counted because its run
-    failed before it was judged. Before those, `WARM_UP` more.
+    failed before it was judged. Before those, `WARM_UP` more. After them are judged again those that were, up to
+    `WARM_UP`: so far do sums over windows carry what was filled in or corrected. Where one of them was only counted,
+    its own run judges it and all after it, with its interactions.
     """
-    memory = int(MEMORY.total_seconds()) // asked.seconds
-    found = counted_windows(connection, _from(asked, memory + WARM_UP))
-    oldest = asked.start - memory * asked.seconds
+    seconds, memory = asked.seconds, int(MEMORY.total_seconds()) // asked.seconds
+    found = counted_windows(connection, _wider(asked, memory + WARM_UP, WARM_UP))
+    oldest = asked.start - memory * seconds
     waiting = [
         start for start, (state, _) in found.items() if oldest <= start < asked.start and state in (None, "late")
     ]
-    earlier = (asked.start - min(waiting)) // asked.seconds if waiting else 0
-    windows = _from(asked, earlier + WARM_UP)
-    return windows, {start: at for start, (_, at) in found.items() if start >= windows.start}
+    earlier = (asked.start - min(waiting)) // seconds if waiting else 0
+    later = 0
+    for start in sorted(start for start in found if start >= asked.end):
+        if found[start][0] is None:
+            break
+        later = (start + seconds - asked.end) // seconds
+    windows = _wider(asked, earlier + WARM_UP, later)
+    return windows, {start: at for start, (_, at) in found.items() if windows.start <= start < windows.end}
 
 
-def _from(asked: Windows, earlier: int) -> Windows:
-    """The asked windows with some before them."""
-    return Windows(asked.start - earlier * asked.seconds, asked.number + earlier, asked.seconds, asked.timezone)
+def _wider(asked: Windows, earlier: int, later: int) -> Windows:
+    """The asked windows with some before and after them."""
+    number = earlier + asked.number + later
+    return Windows(asked.start - earlier * asked.seconds, number, asked.seconds, asked.timezone)
 
 
 def _known(connection: Connection, judged: Windows) -> list[StoredIncident]:
@@ -251,36 +261,6 @@ def _known(connection: Connection, judged: Windows) -> list[StoredIncident]:
         for stored in known
         if stored.incident.status == "open" or not other.issuperset(call.window for call in stored.calls)
     ]
-
-
-def _standing(known: Sequence[StoredIncident], tested: _Tested, model: IncidentModel) -> list[Call]:
-    """Calls that were made before and are not made now, though as many contacts show as large an effect: they stand.
-
-    So it is after another calibration, and nothing is changed retroactively: an incident is withdrawn when its contacts
-    change, and not when the opinion about how rare they are does.
-    """
-    judged, made = tested.judged, {(call.window, call.segment) for call in tested.calls}
-    position = {key: number for number, key in enumerate(model.tree.keys)}
-    contacts = tested.rollups.contacts
-    found = []
-
-    def is_large(family: str, s: int, t: int) -> bool:
-        return any(one.large[s, t] for one in tested.findings.evidence if one.family == family)
-
-    for stored in known:
-        if stored.incident.status not in ("open", "resolved"):
-            continue
-        for call in stored.calls:
-            if not judged.start <= call.window < judged.end or (call.window, call.segment) in made:
-                continue
-            s = position.get(model.tree.named(call.segment))
-            t = (call.window - tested.windows.start) // judged.seconds
-            if s is None or (call.window - judged.start) % judged.seconds:
-                continue
-            if contacts[s, t] == call.contacts and is_large(call.family, s, t):
-                made.add((call.window, call.segment))
-                found.append(call)
-    return found
 
 
 def _tested_windows(connection: Connection, model: IncidentModel, segment: Key, after: int, before: int) -> int:

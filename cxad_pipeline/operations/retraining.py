@@ -80,6 +80,17 @@ def new_trend_reasons(number: int) -> list[str]:
     return [f"{number} interactions are said to be a new trend"] if number >= NEW_TRENDS else []
 
 
+def newer_files_wanted(folder: str) -> str:
+    """What people are told where another training would give the same models.
+
+    Parameters
+    ----------
+    folder
+        Where training files land.
+    """
+    return f"the training files are those of the last training: land newer ones in {folder}"
+
+
 def asks_for_training(
     files: str,
     drift: DriftSeen | None,
@@ -89,12 +100,14 @@ def asks_for_training(
     trained_at: dt.datetime | None,
     cooldown: dt.timedelta,
     now: dt.datetime,
+    same_files: bool = False,
 ) -> str:
     """Why to train again; empty where nothing asks for it.
 
     Files always ask. Drift and other reasons stay true until the training that they ask for has changed something, so
     they wait until the cool-down has passed since the last training and since one was last asked for; drift must
-    also have been seen in a newer window than that which last asked.
+    also have been seen in a newer window than that which last asked. While the training files are those of the last
+    training, neither asks: it would give the same models again.
 
     Parameters
     ----------
@@ -112,10 +125,12 @@ def asks_for_training(
         Shortest time between such trainings.
     now
         The present.
+    same_files
+        Whether the last training has read all training files as they are.
     """
     reasons = [files] if files else []
     last = max((moment for moment in (memory.asked_at, trained_at) if moment is not None), default=None)
-    if last is None or now - last >= cooldown:
+    if not same_files and (last is None or now - last >= cooldown):
         if drift is not None and drift.window > memory.drifted_window:
             reasons.append(f"drift: {drift.words}")
         reasons.extend(others)

@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from cxad_pipeline.alerting.channels import Channel
+from cxad_pipeline.alerting.decisions import Decision, Wording, receivers
 from cxad_pipeline.alerting.incident_messages import MessageContext, incident_message
 from cxad_pipeline.alerting.message import Message
-from cxad_pipeline.alerting.notices import Decision, NoticeKind, notices_of, receivers, repeats
+from cxad_pipeline.alerting.notices import notices_of, repeats
 from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.interactions.deployment_schema import schema_of
 from cxad_pipeline.operations.watched import filled
@@ -143,7 +144,7 @@ class Teller:
         window = {} if until is None else {"window": self._window_key(until - dt.timedelta(seconds=1))}
         return replace(context, links=filled(self._settings.alerts.links, self._settings, **window))
 
-    def _message(self, connection: Connection, incident: Incident, told: Told, kind: NoticeKind) -> Message:
+    def _message(self, connection: Connection, incident: Incident, told: Told, kind: Wording) -> Message:
         last = incident.ended_at - dt.timedelta(seconds=1)
         links = filled(self._settings.alerts.links, self._settings, window=self._window_key(last), incident=incident.id)
         severity = None if told.at is None else told.severity

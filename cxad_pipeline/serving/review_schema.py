@@ -170,6 +170,10 @@ class FeedbackAnswer(VerdictDetails):
     silence: SilenceDetails | None = Field(
         description="What `expected` has made or extended; null with other verdicts."
     )
+    released: list[SilenceDetails] = Field(
+        description="Silences that `expected` had made before, of which this other verdict on the same is a change of "
+        "mind: ended, or going on until `ends_at` where others asked for it."
+    )
 
 
 class SilenceQuery(Part):

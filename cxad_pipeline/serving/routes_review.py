@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cxad_pipeline.store.database import Store
 
 _OVER = "The end lies in the past."
+_GONE = f"`until`: {_OVER} Or another incident, which the answer names, has taken in this one."
 _NO_INCIDENT = "No incident of this incident_id is stored; GET /api/incidents lists them."
 _NOT_FLAGGED = (
     "Verdicts are kept for interactions that were found unusual, and none of this interaction_id is stored: it was not "
@@ -99,16 +100,14 @@ def review_routes(
         summary="Say whether an anomaly or an incident was real",
         status_code=201,
         response_model=FeedbackAnswer,
-        responses=problems(
-            {**FAULTS, 404: "No such anomaly or incident is stored.", 409: f"`until`: {_OVER}", 503: AWAY}
-        ),
+        responses=problems({**FAULTS, 404: "No such anomaly or incident is stored.", 409: _GONE, 503: AWAY}),
         openapi_extra=described(FeedbackBody),
     )
     async def give_feedback(request: Request, caller: Annotated[Caller, Depends(review)]) -> Any:
         """Add a verdict; earlier ones are kept, the latest counts. Nothing is scored or judged anew.
 
-        `expected` makes a silence with an end. Of an incident, `new_trend` starts the baseline again and `false_alarm`
-        moves the segment's threshold, within bounds, both at the next calibration.
+        `expected` makes a silence with an end; another verdict later on gives it up. Of an incident, `new_trend` starts
+        the baseline again and `false_alarm` moves the segment's threshold, within bounds, both at the next calibration.
         """
         body = await read_body(request, FeedbackBody)
         at = dt.datetime.now(dt.UTC)
@@ -126,7 +125,7 @@ def review_routes(
         dependencies=[Depends(read)],
     )
     async def precision(query: Annotated[PrecisionQuery, Query()]) -> Any:
-        """What people have said of incidents, the latest verdict on each, by the incident's segment."""
+        """What people have said of incidents, the latest verdict on each, by the segment that it was given for."""
         since = None if query.since is None else in_zone(query.since, zone)
         return _json(await store.ask(lambda opened: _precision(opened, since)))
 
@@ -221,13 +220,18 @@ def _anomalies(
 
 
 def _say(store: "Store", body: FeedbackBody, by: str, at: dt.datetime, until: dt.datetime) -> dict[str, Any] | None:
-    from cxad_pipeline.store.feedback import add_feedback, add_incident_feedback
+    from cxad_pipeline.store.feedback import MergedIncidentError, add_feedback, add_incident_feedback
 
     expected = body.verdict == "expected"
     given: dict[str, Any] = {"by": by, "note": body.note, "at": at, "until": until if expected else None}
     with store.writing() as connection:
         if body.incident_id is not None:
-            said = add_incident_feedback(connection, body.incident_id, body.verdict, **given, expected_for=until - at)
+            try:
+                said = add_incident_feedback(
+                    connection, body.incident_id, body.verdict, **given, expected_for=until - at
+                )
+            except MergedIncidentError as error:
+                raise ProblemError(409, f"incident_id: {error}.") from error
         else:
             said = add_feedback(connection, str(body.interaction_id), body.verdict, **given)
     if said is None:
@@ -237,6 +241,7 @@ def _say(store: "Store", body: FeedbackBody, by: str, at: dt.datetime, until: dt
         "interaction_id": body.interaction_id,
         "incident_id": body.incident_id,
         "silence": None if said.silence is None else silence_answer(said.silence),
+        "released": [silence_answer(silence) for silence in said.released],
     }
 
 

@@ -54,7 +54,8 @@ _IdHeader = Annotated[
         description="Id of the last event that the client got; the stream goes on after it. Goes before the parameter.",
     ),
 ]
-_Text = Annotated[str | None, Query(description="Only interactions with this value.")]
+# No value is refused: what the service scores is nowhere counted, so that nobody knows which values are still to come.
+_Text = Annotated[str | None, Query(description="Only interactions with this value; any may come, so none is refused.")]
 
 
 class _LiveResponse(EventSourceResponse):

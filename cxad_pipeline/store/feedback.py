@@ -1,8 +1,8 @@
 """What people say of anomalies and incidents, in the store.
 
-Belongs here: adding a verdict with the silence that `expected` brings about, and verdicts over a time: those on
-incidents for calibration, and precision by segment. Does not belong here: the latest verdict beside what it is about
-(`anomalies`, `incidents`), and what calibration makes of verdicts (`incidents.incident_model`).
+Belongs here: adding a verdict with what it does to silences, and precision by segment. Does not belong here: the latest
+verdict beside what it is about (`anomalies`, `incidents`), which one counts (`counted_verdicts`), when a silence ends
+(`verdict_silences`), and what calibration makes of verdicts (`operations`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from sqlalchemy import Connection, Select, func, insert, select
 from cxad_pipeline.incidents.incident import segment_of
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.store.columns import VERDICTS, digest
+from cxad_pipeline.store.counted_verdicts import counted_verdicts, taker_of
 from cxad_pipeline.store.expected_anomalies import leaf_of
 from cxad_pipeline.store.incident_tables import incident_feedback, incidents
 from cxad_pipeline.store.silences import Scope, Silence, add_silence
 from cxad_pipeline.store.tables import anomalies, feedback
+from cxad_pipeline.store.verdict_silences import release_of_incident, release_of_interaction
 from cxad_pipeline.store.verdicts import StoredVerdict, stored_verdict
 
 EXPECTED_FOR = dt.timedelta(days=7)
@@ -37,10 +39,28 @@ class Said:
         As it was added.
     silence
         What `expected` made or extended; None with other verdicts.
+    released
+        What `expected` had made before, on the same incident or interaction, as it is since this verdict, which is
+        another one: ended, or going on as long as others asked for.
     """
 
     verdict: StoredVerdict
     silence: Silence | None
+    released: tuple[Silence, ...] = ()
+
+
+class MergedIncidentError(ValueError):
+    """An incident that was taken in by another one takes no verdict.
+
+    Attributes
+    ----------
+    taker
+        Id of the one that does.
+    """
+
+    def __init__(self, incident_id: str, taker: str) -> None:
+        super().__init__(f"incident {incident_id} was taken in by {taker}: say it of that one")
+        self.taker = taker
 
 
 @dataclass(frozen=True)
@@ -79,7 +99,7 @@ def add_feedback(
     """Add a verdict on an interaction; earlier ones stay, the latest counts.
 
     `expected` also adds or extends a silence of anomalies: its queue, channel and language, and the column of its first
-    reason.
+    reason. Any other verdict gives up the silences that earlier ones on the interaction have made.
 
     Parameters
     ----------
@@ -114,11 +134,12 @@ def add_feedback(
     anomaly = connection.execute(newest.limit(1)).one_or_none()
     if anomaly is None:
         return None
-    row = {"interaction_digest": key, "interaction_id": interaction_id, "verdict": verdict, "by": by, "at": at}
-    connection.execute(insert(feedback), [{**row, "note": note, "until": until}])
     column = anomaly.reasons[0]["column"] if anomaly.reasons else None
     silence = _silence(connection, "anomalies", leaf_of(anomaly), column, by, note, at, until)
-    return Said(stored_verdict(verdict, by, at, note, until), silence)
+    row = {"verdict": verdict, "by": by, "at": at, "note": note, "until": until, "silence": silence and silence.id}
+    connection.execute(insert(feedback), [{"interaction_digest": key, "interaction_id": interaction_id, **row}])
+    released = () if silence else release_of_interaction(connection, key, at, by)
+    return Said(stored_verdict(verdict, by, at, note, until), silence, released)
 
 
 def add_incident_feedback(
@@ -132,9 +153,10 @@ def add_incident_feedback(
     until: dt.datetime | None = None,
     expected_for: dt.timedelta,
 ) -> Said | None:
-    """Add a verdict on an incident; earlier ones stay, the latest counts.
+    """Add a verdict on an incident; earlier ones stay, the latest counts, for what the incident is now.
 
-    `expected` also adds or extends a silence of incidents: its segment and metric.
+    `expected` also adds or extends a silence of incidents: its segment and metric. Any other verdict gives up the
+    silences that earlier ones on the incident, or on those that it took in, have made.
 
     Parameters
     ----------
@@ -152,20 +174,25 @@ def add_incident_feedback(
     ------
     ValueError
         As of `add_feedback`.
+    MergedIncidentError
+        If another incident has taken it in; it names that one.
     """
     at, until = _checked(verdict, at, until, expected_for)
-    incident = connection.execute(
-        select(incidents.c.number, incidents.c.segment, incidents.c.metric).where(
-            incidents.c.id_digest == digest(incident_id)
-        )
-    ).one_or_none()
+    columns = [incidents.c[name] for name in ("segment", "metric", "started_at", "ended_at")]
+    query = select(incidents.c.number, incidents.c.id, *columns).where(incidents.c.id_digest == digest(incident_id))
+    incident = connection.execute(query).one_or_none()
     if incident is None:
         return None
-    row = {"incident": incident.number, "verdict": verdict, "by": by, "at": at, "note": note, "until": until}
-    connection.execute(insert(incident_feedback), [row])
+    taker = taker_of(connection, incident.id)
+    if taker is not None:
+        raise MergedIncidentError(incident.id, taker)
     segment = segment_of(incident.segment)
     silence = _silence(connection, "incidents", segment, incident.metric, by, note, at, until)
-    return Said(stored_verdict(verdict, by, at, note, until), silence)
+    row = {"verdict": verdict, "by": by, "at": at, "note": note, "until": until, "silence": silence and silence.id}
+    as_it_is = {column.name: incident._mapping[column.name] for column in columns}
+    connection.execute(insert(incident_feedback), [{"incident": incident.number, **as_it_is, **row}])
+    released = () if silence else release_of_incident(connection, incident.id, at, by)
+    return Said(stored_verdict(verdict, by, at, note, until), silence, released)
 
 
 def precision_by_segment(connection: Connection, since: dt.datetime, scope: Scope = "incidents") -> list[Precision]:
@@ -178,14 +205,18 @@ def precision_by_segment(connection: Connection, since: dt.datetime, scope: Scop
     since
         Only what has its latest verdict from then on.
     scope
-        Verdicts on incidents, each in its segment, or on anomalies, each in its queue, channel and language.
+        Verdicts on incidents, each in the segment that it was given for (`counted_verdicts`), or on anomalies, each in
+        its queue, channel and language.
 
     Returns
     -------
     list of Precision
         The segment with the most verdicts first.
     """
-    verdicts = _of_incidents(connection, since) if scope == "incidents" else _of_anomalies(connection, since)
+    if scope == "incidents":
+        verdicts = [(one.segment, one.verdict) for one in counted_verdicts(connection).values() if one.at >= since]
+    else:
+        verdicts = _of_anomalies(connection, since)
     counts: dict[Key, Counter[str]] = {}
     for segment, verdict in verdicts:
         counts.setdefault(segment, Counter())[verdict] += 1
@@ -205,16 +236,6 @@ def _precision(segment: Key, said: Counter[str]) -> Precision:
     confirmed, false_alarms = said["confirmed"], said["false_alarm"]
     share = confirmed / (confirmed + false_alarms) if confirmed + false_alarms else None
     return Precision(segment, confirmed, said["expected"], false_alarms, said["new_trend"], share)
-
-
-def _of_incidents(connection: Connection, since: dt.datetime) -> list[tuple[Key, str]]:
-    latest = select(func.max(incident_feedback.c.id)).group_by(incident_feedback.c.incident)
-    query = (
-        select(incidents.c.segment, incident_feedback.c.verdict)
-        .join_from(incident_feedback, incidents)
-        .where(incident_feedback.c.id.in_(latest), incident_feedback.c.at >= since)
-    )
-    return [(segment_of(row.segment), row.verdict) for row in connection.execute(query)]
 
 
 def _of_anomalies(connection: Connection, since: dt.datetime) -> list[tuple[Key, str]]:
@@ -270,5 +291,6 @@ def _silence(
         reason=note or "expected",
         starts_at=at,
         ends_at=until,
+        by_verdict=True,
     )
     return kept

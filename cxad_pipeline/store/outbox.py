@@ -1,8 +1,8 @@
 """The outbox: messages that are to be sent, written in the transaction that gives cause for them.
 
-Belongs here: queueing, and taking back what was queued; the rest of the outbox can be had from here too. Does not
-belong here: what is told (`alerting.notices`), who gets a delivery and how it ended (`outbox_claims`), listings for
-people (`outbox_status`), sending (`alerting.delivery`).
+Belongs here: queueing, taking back and putting off what was queued; the rest of the outbox can be had from here too.
+Does not belong here: what is told (`alerting.notices`), who gets a delivery and how it ended (`outbox_claims`),
+listings for people (`outbox_status`), sending (`alerting.delivery`).
 
 The promise is at least once: a message that was queued is claimed again and again until its channel has taken it or its
 sender gives up. There is one delivery for a key and a channel, however often the key is queued.
@@ -155,6 +155,37 @@ def withdraw(connection: Connection, key: str) -> int:
     if not connection.execute(select(exists().where(of_message))).scalar_one():
         connection.execute(delete(messages).where(messages.c.id == message))
     return dropped
+
+
+def put_off(connection: Connection, channel: str, until: dt.datetime) -> int:
+    """Make nothing due on a channel before a moment; what somebody is sending is left to them.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, `Store.writing`.
+    channel
+        The channel that asked to be left alone.
+    until
+        For how long.
+
+    Returns
+    -------
+    int
+        How many deliveries were put off.
+    """
+    columns = deliveries.c
+    waits = (columns.state == "pending", columns.leased_until.is_(None), columns.due_at < until)
+    # Not those that another transaction is changing: each could wait for a row that the other holds.
+    found = select(columns.id).where(columns.channel == channel, *waits).with_for_update(skip_locked=True)
+    return connection.execute(update(deliveries).where(columns.id.in_(found)).values(due_at=until)).rowcount
+
+
+def last_content(connection: Connection, kind: str) -> dict[str, Any] | None:
+    """What the message of a kind says that was queued last; None where there is none."""
+    query = select(messages.c.content).where(messages.c.kind == kind).order_by(messages.c.id.desc()).limit(1)
+    found: dict[str, Any] | None = connection.execute(query).scalar_one_or_none()
+    return found
 
 
 def last_key(connection: Connection, kind: str) -> tuple[str, dt.datetime] | None:

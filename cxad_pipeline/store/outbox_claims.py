@@ -221,7 +221,13 @@ def settle_sent(connection: Connection, claimed: Claimed, receipt: dict[str, Any
 
 
 def settle_failed(
-    connection: Connection, claimed: Claimed, error: str, next_at: dt.datetime, *, uncertain: bool = False
+    connection: Connection,
+    claimed: Claimed,
+    error: str,
+    next_at: dt.datetime,
+    *,
+    uncertain: bool = False,
+    counted: bool = True,
 ) -> bool:
     """Write down that an attempt has failed, and when the next one is due.
 
@@ -237,6 +243,8 @@ def settle_failed(
         When it is due again.
     uncertain
         Whether the channel may have taken the message all the same, as after a timeout.
+    counted
+        Whether it is one of the attempts that a message has.
 
     Returns
     -------
@@ -244,7 +252,7 @@ def settle_failed(
         As of `settle_sent`.
     """
     values = {"due_at": next_at, "error": error, "uncertain": claimed.uncertain or uncertain}
-    return _settle(connection, claimed, values)
+    return _settle(connection, claimed, values | ({} if counted else {"attempts": claimed.attempts - 1}))
 
 
 def settle_dead(

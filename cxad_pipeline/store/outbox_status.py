@@ -81,7 +81,7 @@ class Delivery(TypedDict):
     state
         `pending`, `sent` or `dead`.
     attempts
-        Since it was queued or revived.
+        Since it was queued or revived; those in which the channel asked to be left alone are not counted.
     uncertain
         Whether an attempt may have reached the channel without anybody knowing.
     queued_at, due_at
@@ -154,8 +154,7 @@ def outbox_status(connection: Connection, now: dt.datetime, channels: Collection
 
 
 def _is_failing() -> ColumnElement[bool]:
-    """Not what was revived: an error of before says nothing of the attempts that are to come."""
-    return (deliveries.c.state == "pending") & deliveries.c.error.is_not(None) & (deliveries.c.attempts > 0)
+    return (deliveries.c.state == "pending") & deliveries.c.error.is_not(None)
 
 
 def find_deliveries(
@@ -247,7 +246,8 @@ def revive(connection: Connection, ids: Sequence[int] | None, *, at: dt.datetime
     """
     change = update(deliveries).where(deliveries.c.state == "dead")
     due_at = dt.datetime.now(dt.UTC) if at is None else at
-    change = change.values(state="pending", attempts=0, settled_at=None, due_at=due_at)
+    # An error of before says nothing of the attempts that are to come.
+    change = change.values(state="pending", attempts=0, settled_at=None, due_at=due_at, error=None)
     if ids is None:
         return connection.execute(change).rowcount
     known = [number for number in dict.fromkeys(ids) if -(2**63) <= number < 2**63]

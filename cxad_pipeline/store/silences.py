@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from sqlalchemy import Connection, Row, insert, select, text, update
+from sqlalchemy import Connection, Row, case, insert, literal, select, text, update
 
 from cxad_pipeline.incidents.incident import contains, segment_of, segment_text
 from cxad_pipeline.incidents.segments import Key
-from cxad_pipeline.store.columns import storable
+from cxad_pipeline.store.columns import Moment, storable
 from cxad_pipeline.store.incident_tables import silences
 from cxad_pipeline.store.segment_names import as_stored
 
@@ -72,6 +72,7 @@ def add_silence(
     reason: str = "",
     starts_at: dt.datetime,
     ends_at: dt.datetime,
+    by_verdict: bool = False,
 ) -> tuple[Silence, Silence | None]:
     """Add a silence, or extend the one that there is.
 
@@ -85,6 +86,8 @@ def add_silence(
         In a transaction, `Store.writing`.
     scope, segment, metric, owner, reason, starts_at, ends_at
         As in `Silence`.
+    by_verdict
+        Whether a verdict asks for it, so that a change of mind may shorten it (`shorten_silence`), and nobody by hand.
 
     Returns
     -------
@@ -102,19 +105,22 @@ def add_silence(
         raise ValueError("a silence needs an owner: name who answers for it")
     if ends_at <= starts_at:
         raise ValueError(f"a silence must end after it starts: ends_at {ends_at} is not after starts_at {starts_at}")
-    _lock(connection)
+    lock_silences(connection)
     said = {"owner": owner, "reason": reason}
     held = _overlapping(connection, scope, segment, metric, starts_at, ends_at)
     if held is None:
         row = {"scope": scope, "segment": segment_text(segment), "metric": metric, **said}
-        times = {"starts_at": starts_at, "ends_at": ends_at}
-        return _silence(connection.execute(insert(silences).returning(silences), {**row, **times}).one()), None
-    times = {"starts_at": min(held.starts_at, starts_at), "ends_at": max(held.ends_at, ends_at)}
+        new = {"starts_at": starts_at, "ends_at": ends_at, "asked_until": None if by_verdict else ends_at}
+        return _silence(connection.execute(insert(silences).returning(silences), {**row, **new}).one()), None
+    times: dict[str, Any] = {"starts_at": min(held.starts_at, starts_at), "ends_at": max(held.ends_at, ends_at)}
+    if not by_verdict:
+        asked = silences.c.asked_until
+        times["asked_until"] = case((asked > ends_at, asked), else_=literal(ends_at, Moment()))
     change = update(silences).where(silences.c.id == held.id).values({**said, **times, "ended_by": None})
     return _silence(connection.execute(change.returning(silences)).one()), held
 
 
-def _lock(connection: Connection) -> None:
+def lock_silences(connection: Connection) -> None:
     """Let one transaction at a time change silences; in SQLite one that writes keeps all others out by itself."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -162,15 +168,48 @@ def end_silence(connection: Connection, silence_id: int, at: dt.datetime, by: st
     """
     if not -(2**63) <= silence_id < 2**63:
         return None
-    _lock(connection)
+    lock_silences(connection)
     row = connection.execute(select(silences).where(silences.c.id == silence_id)).one_or_none()
     if row is None:
         return None
     if row.ends_at <= at:
         return _silence(row)
-    ended = {"ends_at": max(at, row.starts_at), "ended_by": by}
+    ended = {"ends_at": max(at, row.starts_at), "ended_by": by, "asked_until": None}
     change = update(silences).where(silences.c.id == silence_id).values(ended).returning(silences)
     return _silence(connection.execute(change).one())
+
+
+def shorten_silence(
+    connection: Connection, silence_id: int, at: dt.datetime, by: str, wanted_until: dt.datetime | None
+) -> Silence | None:
+    """Have a silence end when the last of those who still want it wanted it to; at once, where nobody does.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, `Store.writing`, after `lock_silences`.
+    silence_id
+        Of one that is stored.
+    at
+        When it ends where nobody wants it; it never becomes longer.
+    by
+        Who wants it no more.
+    wanted_until
+        The latest end that verdicts want; None: none does. An end that was asked for by hand counts as well.
+
+    Returns
+    -------
+    Silence or None
+        As it is now; None where it had ended by then.
+    """
+    row = connection.execute(select(silences).where(silences.c.id == silence_id)).one()
+    if row.ends_at <= at:
+        return None
+    wanted = [end for end in (wanted_until, row.asked_until) if end is not None and end > at]
+    if not wanted:
+        return end_silence(connection, silence_id, at, by)
+    change = update(silences).where(silences.c.id == silence_id).values(ends_at=min(row.ends_at, max(wanted)))
+    return _silence(connection.execute(change.returning(silences)).one())
 
 
 def find_silences(

@@ -89,6 +89,9 @@ def test_a_wait_may_be_given_as_a_date(slack: SlackDouble) -> None:
         ("nan", None),
         ("soon", None),
         ("Mon, 99 Oct 2026 12:00:00 GMT", None),
+        ("Wed, 21 Oct 99999999999 07:28:00 GMT", None),
+        ("Wed, 99999999999999999999 Oct 2015 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999", None),
     ],
 )
 def test_retry_after_is_read_as_http_writes_it(given: str, seconds: float | None) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import event
 
 from cxad_pipeline.alerting.channels.channel import DeliveryError, Parcel
 from cxad_pipeline.alerting.channels.console import ConsoleChannel
-from cxad_pipeline.alerting.delivery import UNSERVED, DeliverySummary, deliver_due, wait_before
+from cxad_pipeline.alerting.delivery import PATIENCE, UNSERVED, DeliverySummary, deliver_due, wait_before
 from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.settings.operations import AlertSettings
@@ -52,11 +52,18 @@ class Recorder:
         return [parcel.key for parcel in self.parcels]
 
 
-def put(store: Store, *keys: str, channels: tuple[str, ...] = ("a",), due: dt.datetime = NOW, **changes: Any) -> None:
+def put(
+    store: Store,
+    *keys: str,
+    channels: tuple[str, ...] = ("a",),
+    due: dt.datetime = NOW,
+    queued_at: dt.datetime = NOW,
+    **changes: Any,
+) -> None:
     with store.writing() as connection:
         for key in keys:
             fields: dict[str, Any] = {"kind": "opened", "topic": key, "content": Message(key, key).to_dict()}
-            queue(connection, Notice(key=key, due_at=due, **(fields | changes)), channels)
+            queue(connection, Notice(key=key, due_at=due, **(fields | changes)), channels, at=queued_at)
 
 
 def send(
@@ -171,6 +178,45 @@ def test_it_waits_longer_each_time_and_as_long_as_it_is_asked(store: Store) -> N
     assert 30 <= waits[0] <= 42.5
     assert 60 <= waits[1] <= 80
     assert 900 <= waits[2] <= 905
+
+
+def test_a_channel_that_asks_to_be_left_alone_is_and_no_message_loses_an_attempt(store: Store) -> None:
+    limited = Recorder("a", lambda _: DeliveryError("429", retry_after=3600))
+    other = Recorder("b")
+    put(store, *map(str, range(9)), channels=("a", "b"))
+    tried_at: list[int] = []
+    for minute in range(0, 4 * 60, 10):
+        tried = len(limited.tried)
+        send(store, limited, other, now=NOW + minute * MINUTE, attempts=3)
+        tried_at += [minute] * (len(limited.tried) - tried)
+    assert tried_at == [0, 60, 120, 180], "one call an hour, by whichever message"
+    assert len(other.keys) == 9
+    with store.reading() as connection:
+        status = outbox_status(connection, NOW + 4 * 60 * MINUTE)
+    assert (status.pending, status.dead) == (9, 0)
+    assert status.failing >= 1
+    limited.fails = lambda _: None
+    assert send(store, limited, now=NOW + 5 * 60 * MINUTE).sent == 9
+
+
+def test_what_has_waited_for_days_for_a_channel_that_never_has_time_is_given_up(store: Store) -> None:
+    limited, now, ended = Recorder("a", lambda _: DeliveryError("429", retry_after=6 * 3600.0)), NOW, []
+    put(store, "1", queued_at=NOW)
+    while now < NOW + 2 * PATIENCE:
+        ended += [now - NOW] * send(store, limited, now=now, attempts=3).dead
+        now += 6 * 60 * MINUTE
+    assert ended == [PATIENCE + dt.timedelta(hours=12)]
+
+    with store.writing() as connection:
+        revive(connection, None, at=now)
+    assert send(store, limited, now=now, attempts=3).failed == 1, "with all its attempts before it"
+
+
+def test_a_message_that_is_refused_does_not_put_off_the_others(store: Store) -> None:
+    refusal = DeliveryError("bad blocks", permanent=True, retry_after=3600)
+    a = Recorder("a", lambda parcel: refusal if parcel.key == "1" else None)
+    put(store, "1", "2")
+    assert send(store, a) == DeliverySummary(sent=1, dead=1, errors={"a": "bad blocks"})
 
 
 @hypothesis_settings(max_examples=50)

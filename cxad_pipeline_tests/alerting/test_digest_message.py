@@ -42,11 +42,12 @@ def message_of(digest: Digest) -> Message:
 
 
 def test_the_text_of_a_busy_day() -> None:
+    first, last = (moment - dt.timedelta(hours=5) for moment in (BUSY.since, BUSY.until))
     assert (
-        message_of(BUSY).text
+        message_of(replace(BUSY, first=first, last=last)).text
         == """\
 Digest: 2 further incidents, 13 anomalies, 3 messages NOT DELIVERED · 12 Oct 07:00 to 13 Oct 07:00 Europe/Berlin
-1,204 contacts scored, 13 of them anomalous (1.1%)
+12 Oct 02:00 to 13 Oct 02:00 Europe/Berlin: 1,204 contacts scored, 13 of them anomalous (1.1%)
 1 of 4 windows without data: missing, not quiet
 Told at once: 1 incident; budget: 2 of 5 incidents in the week to 13 Oct 07:00
 Silenced: 2 incidents
@@ -106,6 +107,7 @@ def test_nothing_to_say_is_no_digest() -> None:
         {"silenced": 1},
         {"anomalies": 1},
         {"windows_without_data": 1},
+        {"silent_since": UNTIL - dt.timedelta(days=2)},
         {"most_severe": incident().examples},
         {"dead_letters": 1},
     ],
@@ -117,9 +119,19 @@ def test_each_thing_alone_is_worth_a_digest(changes: dict[str, Any]) -> None:
 
 def test_missing_data_do_not_read_as_a_quiet_day() -> None:
     text = message_of(replace(QUIET, contacts=0, windows_without_data=4)).text
+    assert text.startswith("Digest: NO DATA came · 12 Oct 07:00")
     assert "No contact was scored" in text
     assert "4 of 4 windows without data: missing, not quiet" in text
     assert "0 of them" not in text
+
+
+def test_a_pipeline_that_stands_still_does_not_read_as_a_quiet_day() -> None:
+    still = replace(QUIET, contacts=0, windows=0, silent_since=UNTIL - dt.timedelta(days=2))
+    text = message_of(still).text
+    assert text.startswith("Digest: NOTHING SCORED since 11 Oct 07:00 · 12 Oct 07:00")
+    assert "No window was scored since 11 Oct 07:00: not quiet, but unknown" in text
+    assert "0 further incidents" not in text
+    assert "1 further incident, NOTHING" in message_of(replace(still, incidents=(incident(),))).headline
 
 
 def test_many_incidents_are_counted_not_listed() -> None:

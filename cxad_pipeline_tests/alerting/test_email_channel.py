@@ -18,6 +18,7 @@ from smtp_double import SmtpDouble, mails_in
 
 from cxad_pipeline.alerting.channels import EmailChannel
 from cxad_pipeline.alerting.message import Message
+from cxad_pipeline.alerting.wording import one_line
 
 SENDER, ALICE, BOB = "cxad@example.test", "alice@example.test", "bob@example.test"
 QUEUED = datetime(2026, 10, 13, 14, 5, tzinfo=UTC)
@@ -121,6 +122,25 @@ def test_no_text_can_add_a_header_or_a_recipient(server: SmtpDouble, headline: s
     }
     assert "\n" not in mail["Subject"]
     assert len(mail["Subject"]) <= 200
+
+
+PIECES = ["abc ", "é 日本語", "=?utf-8?q?x?=", "=?", "?=", "\U0001f600 ", "ü", "_=20", "; , ", '"', "a" * 90, "\t\r\n"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=250) | st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_a_subject_is_read_as_it_was_written(server: SmtpDouble, headline: str) -> None:
+    server.mails.clear()
+    server.contents.clear()
+    channel_to(server).deliver(parcel(message=Message(headline, "x")))
+    assert str(server.mails[0]["Subject"]) == one_line(headline, 200)
+    assert not server.mails[0].defects
+    assert max(map(len, server.contents[0].partition(b"\r\n\r\n")[0].split(b"\r\n"))) <= 78
+
+
+def test_an_ordinary_subject_is_not_encoded(server: SmtpDouble) -> None:
+    channel_to(server).deliver(parcel(message=Message("Run of train failed: 1 step", "x")))
+    assert b"Subject: Run of train failed: 1 step\r\n" in server.contents[0]
 
 
 @pytest.mark.parametrize(

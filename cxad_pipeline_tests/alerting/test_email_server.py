@@ -139,6 +139,8 @@ def test_when_all_recipients_are_refused_it_depends_on_the_codes(
         (SENDER, "550 not you", False),
         (SENDER, "530 log in first", False),
         (SENDER, "451 not now", False),
+        (SENDER, "452 no room now", False),
+        (SENDER, "552 message size exceeds the limit", True),
         ("DATA", "554 looks like spam", True),
         ("DATA", "452 disk full", False),
     ],

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from told_incidents import FOUND, HOUR, assert_slack_takes, incident, texts_of
 
+from cxad_pipeline.alerting.decisions import NoticeKind
 from cxad_pipeline.alerting.incident_messages import MessageContext, incident_line, incident_message
 from cxad_pipeline.alerting.message import Message
-from cxad_pipeline.alerting.notices import NoticeKind
 from cxad_pipeline.incidents.incident import Cause, Example, Incident, Reason
 from cxad_pipeline.incidents.kinds import Kind
 from cxad_pipeline.interactions.schema import Column, InteractionSchema

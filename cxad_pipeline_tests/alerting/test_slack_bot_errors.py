@@ -15,6 +15,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from cxad_pipeline.alerting.channels import SlackChannel, slack_requests
+from cxad_pipeline.alerting.channels.channel import ATTEMPT_SECONDS
 
 POST, HISTORY = "chat.postMessage", "conversations.history"
 
@@ -70,7 +71,10 @@ def test_a_missing_scope_is_named(slack: SlackBotDouble, channel: SlackChannel) 
         (Fault(POST, 429, "slow down", {"retry-after": "7"}), 7.0),
         (Fault(POST, 429, "", {"Retry-After": "99999999999999999999"}), 86_400.0),
         (Fault(POST, 429, "", {"Retry-After": "soon"}), None),
+        (Fault(POST, 200, {"ok": False, "error": "ratelimited"}), None),
         (Fault(POST, 200, {"ok": False, "error": "rate_limited"}), None),
+        (Fault(POST, 200, {"ok": False, "error": "message_limit_exceeded"}), None),
+        (Fault(POST, 429, "", {"Retry-After": "Wed, 21 Oct 99999999999 07:28:00 GMT"}), None),
     ],
 )
 def test_a_rate_limit_says_how_long_to_wait(
@@ -99,6 +103,59 @@ def test_an_unknown_code_is_tried_again(slack: SlackBotDouble, channel: SlackCha
 def test_answers_that_are_not_slacks_are_errors_too(slack: SlackBotDouble, channel: SlackChannel, body: str) -> None:
     slack.faults = [Fault(POST, body=body)]
     assert not failure_of(channel, parcel()).permanent
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [None],
+        ["x", 5, [], {}],
+        [{"metadata": "x"}, {"metadata": {"event_type": "cxad_alert", "event_payload": "x"}}],
+        [{"metadata": {"event_type": "cxad_alert", "event_payload": {"key": "incident:1:opened"}}}],
+        "x",
+        {"ts": "1.0"},
+    ],
+)
+@pytest.mark.parametrize("following", [None, "x", {"next_cursor": 5}])
+def test_messages_that_are_none_are_not_taken_for_ours(
+    slack: SlackBotDouble, channel: SlackChannel, found: object, following: object
+) -> None:
+    slack.faults = [Fault(HISTORY, body={"ok": True, "messages": found, "response_metadata": following})]
+    assert "found" not in channel.deliver(parcel(uncertain=True))
+    assert slack.methods() == [HISTORY, POST]
+
+
+class Clock:
+    """A clock that shows so many seconds more each time that it is read."""
+
+    def __init__(self, step: float) -> None:
+        self._now, self._step = 0.0, step
+
+    def monotonic(self) -> float:
+        self._now += self._step
+        return self._now
+
+
+def test_a_search_that_takes_too_long_is_given_up_and_the_message_posted(
+    slack: SlackBotDouble, channel: SlackChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxad_pipeline.alerting.channels.slack.time", Clock(ATTEMPT_SECONDS / 10))
+    slack.most_per_page = 1
+    slack.post_by_people(30)
+    assert "looking for it took too long" in channel.deliver(parcel(uncertain=True))["note"]
+    assert 1 <= slack.methods().count(HISTORY) <= 5
+    assert slack.methods()[-1] == POST
+
+
+def test_nothing_is_begun_after_the_time_of_an_attempt(
+    slack: SlackBotDouble, channel: SlackChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = channel.deliver(parcel())
+    monkeypatch.setattr("cxad_pipeline.alerting.channels.slack.time", Clock(ATTEMPT_SECONDS / 2))
+    error = failure_of(channel, parcel("2", "update", first=first))
+    assert "more than 120 seconds" in str(error)
+    assert not error.permanent
+    assert slack.methods() == [POST, "chat.update"]
 
 
 def test_a_slack_that_cannot_be_reached_has_certainly_nothing(slack: SlackBotDouble, channel: SlackChannel) -> None:

@@ -14,9 +14,10 @@ from smtp_double import SmtpDouble
 from told_incidents import FOUND, HOUR, incident
 
 from cxad_pipeline.alerting.channels import Channel, EmailChannel, SlackChannel
+from cxad_pipeline.alerting.decisions import Decision, receivers
 from cxad_pipeline.alerting.delivery import deliver_due
 from cxad_pipeline.alerting.incident_messages import MessageContext, incident_message
-from cxad_pipeline.alerting.notices import Decision, notices_of, receivers, repeats
+from cxad_pipeline.alerting.notices import notices_of, repeats
 from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.interactions.schema import InteractionSchema
 from cxad_pipeline.settings.operations import AlertSettings
@@ -140,6 +141,54 @@ def test_what_changes_while_it_waits_is_told_once(
     (message,) = slack.messages
     assert message["text"].startswith("Severity 81")
     assert len(mail.mails) == 1
+
+
+def test_an_incident_that_goes_by_another_name_says_so(
+    store: Store, channels: list[Channel], slack: SlackBotDouble, mail: SmtpDouble
+) -> None:
+    """At once where people were told long ago; else when they may be told again, as it is by then."""
+    told = Told(store, channels, update_minutes=60)
+    found = incident(severity=45.0)
+    told.change(found)
+    told.send(HOUR)
+    voice = replace(found, segment=(("channel", "voice"),), severity=47.0)
+    told.change(voice)
+    told.send(HOUR / 60)
+    told.change(replace(voice, segment=(), severity=52.0))
+    told.send(HOUR / 2)
+    assert len(mail.mails) == 2
+    told.change(replace(voice, segment=(), severity=53.0, affected=50))
+    told.send(HOUR / 2)
+
+    (top,) = [message for message in slack.messages if "thread_ts" not in message]
+    assert top["text"].startswith("Changed: severity 53 · all contacts · hold time")
+    thread = [message["text"] for message in slack.messages if "thread_ts" in message]
+    what = "hold time around 412 s, usually 61.5 s; very high in"
+    assert thread == [
+        f"Now voice · {what} 41 of 55 contacts, usually 4.2; severity 45 → 47.",
+        f"Now all contacts · {what} 50 of 55 contacts, usually 4.2; severity 52 → 53.",
+    ]
+    subjects = [" · ".join(str(one["Subject"]).split(" · ")[:2]) for one in mail.mails]
+    assert subjects == [
+        "Severity 45 · billing / voice",
+        "Changed: severity 47 · voice",
+        "Changed: severity 53 · all contacts",
+    ]
+
+
+def test_what_was_withdrawn_unheard_comes_back_as_new(
+    store: Store, channels: list[Channel], slack: SlackBotDouble, mail: SmtpDouble
+) -> None:
+    told = Told(store, channels, wait_minutes=10)
+    told.change(incident(severity=45.0))
+    told.change(incident(severity=45.0, status="withdrawn"))
+    told.send(HOUR)
+    told.change(incident(severity=46.0))
+    told.send(HOUR)
+    told.change(incident(severity=47.0, affected=48))
+    told.send(HOUR)
+    assert [str(one["Subject"]).split(" · ")[0] for one in mail.mails] == ["Severity 46"]
+    assert [message["text"].split(" · ")[0] for message in slack.messages] == ["Severity 47"]
 
 
 @pytest.mark.parametrize(("status", "mails"), [("resolved", 1), ("withdrawn", 0), ("merged", 0)])

@@ -280,7 +280,8 @@ def test_an_interaction_is_known_by_the_form_of_its_id_or_by_what_is_said(desk: 
 
 def test_precision_is_shown_by_segment(desk: Desk) -> None:
     assert "nobody has said" in desk.run("precision").stderr
-    for hour, verdict in ((9, "confirmed"), (4, "false_alarm"), (3, "expected")):
+    save(desk.store, incident(5))
+    for hour, verdict in ((9, "confirmed"), (5, "false_alarm"), (3, "expected")):
         desk.run("feedback", incident(hour).id, verdict)
     header, *rows = desk.lines("precision")
     assert header == ["segment", "precision", "confirmed", "false alarms", "expected", "new trends"]

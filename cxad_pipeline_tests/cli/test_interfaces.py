@@ -13,8 +13,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import dagster as dg
 import pytest
 from command_world import USAGE, CommandWorld, one_line
+from dagster._core.events import EngineEventData
 from unused_ports import unused_port
 
 ASSETS = """{assetNodes {assetKey {path} assetMaterializations(limit: 1) {runId}}
@@ -81,6 +83,7 @@ def trained(
 def test_all_interfaces_show_the_state_and_one_interrupt_stops_all(trained: CommandWorld) -> None:
     ports = _ports()
     dagster, mlflow, api = (ports[f"CXAD_PORTS__{name}"] for name in ("DAGSTER", "MLFLOW", "API"))
+    lost = _lost_run(trained)
     process = trained.start("up", **ports, ENABLE_SCHEDULER="false")
     try:
         announced = _announced(process)
@@ -115,9 +118,28 @@ def test_all_interfaces_show_the_state_and_one_interrupt_stops_all(trained: Comm
         assert process.returncode == 0
         _until(lambda: not _alive(below), seconds=60)
         assert "Traceback" not in out + err
+        assert f"run {lost} of training_job was killed, or its machine went down: ended" in out + err
+        with trained.instance() as instance:
+            run = instance.get_run_by_id(lost)
+            assert run is not None
+            assert run.is_failure, "the queue would wait for it for good"
         assert [line for line in (out + err).splitlines() if "Warning" in line] == []
     finally:
         _kill(process)
+
+
+def _lost_run(world: CommandWorld) -> str:
+    """A run as the default launcher leaves it behind when the machine goes down."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with world.instance() as instance:
+        run = instance.create_run_for_job(
+            dg.GraphDefinition("training_job").to_job(),
+            status=dg.DagsterRunStatus.STARTED,
+            tags={".dagster/grpc_info": '{"host": "localhost", "socket": "gone"}'},
+        )
+        instance.report_engine_event("Started process for run", run, EngineEventData.in_process(gone.pid))
+        return run.run_id
 
 
 RUNS = "{runsOrError(limit: 20) {... on Runs {results {status tags {key value}}}}}"

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from landing_world import land, make_settings
 
-from cxad_pipeline.defs.drift import drift_assets, newest_drift, recent_windows
+from cxad_pipeline.defs.drift import drift_assets, newest_drift, recent_windows, training_files
 from cxad_pipeline.defs.io import StorageIOManager
 from cxad_pipeline.defs.partitions import range_tags, scoring_windows
 from cxad_pipeline.defs.sensors import sensors
 from cxad_pipeline.detection.drift import DriftReference
+from cxad_pipeline.interactions.landing_index import files_digest
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.database import store_opener
 
@@ -46,6 +47,7 @@ class World:
         self.training = contacts(4_000, seed=0)
         self.scored: dict[str, pa.Table] = {}
         self.cursor: str | None = None
+        self.fits = True
         self.settings = make_settings(folder, drift=dict(drift), segments=SEGMENTS)
         self.storage = Path(self.settings.paths.storage)
         self.definitions = self.defined(self.settings)
@@ -56,7 +58,14 @@ class World:
 
         @dg.asset
         def training_interactions() -> dg.MaterializeResult[pa.Table]:
-            return dg.MaterializeResult(value=self.training)
+            _, files = training_files(settings, dt.datetime.now(dt.UTC))
+            noted = {"landed": files_digest(files)} if files else {}
+            return dg.MaterializeResult(value=self.training, metadata=noted)
+
+        @dg.asset
+        def ensemble_model(training_interactions: pa.Table) -> None:
+            if not self.fits:
+                raise dg.Failure("no model")
 
         @dg.asset(partitions_def=windows, backfill_policy=backfill)
         def ensemble_scores(context: dg.AssetExecutionContext) -> dg.MaterializeResult[dict[str, pa.Table]]:
@@ -64,11 +73,11 @@ class World:
             return dg.MaterializeResult(value={key: self.scored.get(key, none) for key in context.partition_keys})
 
         training = dg.define_asset_job(
-            "training_job", dg.AssetSelection.assets(training_interactions, "drift_reference")
+            "training_job", dg.AssetSelection.assets(training_interactions, ensemble_model, "drift_reference")
         )
         scoring = dg.define_asset_job("scoring_job", dg.AssetSelection.assets(ensemble_scores, "feature_drift"))
         return dg.Definitions(
-            assets=[training_interactions, ensemble_scores, *drift_assets(settings)],
+            assets=[training_interactions, ensemble_model, ensemble_scores, *drift_assets(settings)],
             jobs=[training, scoring],
             sensors=sensors(settings, store_opener(settings), training, scoring),
             resources={"io_manager": StorageIOManager(uri=settings.paths.storage)},
@@ -77,7 +86,8 @@ class World:
 
     def train(self, training: pa.Table | None = None) -> None:
         self.training = self.training if training is None else training
-        assert self.definitions.resolve_job_def("training_job").execute_in_process(instance=self.instance).success
+        job = self.definitions.resolve_job_def("training_job")
+        assert job.execute_in_process(instance=self.instance, raise_on_error=False).success is self.fits
 
     def score(self, *keys: str, slower: float = 1.0, rows: int = 300) -> dg.AssetCheckEvaluation:
         """Score neighbouring windows in one run; the check's result."""
@@ -321,6 +331,37 @@ def test_new_files_ask_while_drift_cools_down(world: World):
     requests, _ = world.tick()
     assert [request.tags["cxad/reason"].split(": ")[0] for request in requests] == ["new file c.csv and drift"]
     assert world.tick()[0] == [], "that drift has asked, together with the file"
+
+
+def test_drift_asks_for_newer_files_where_a_training_would_read_the_same_ones(world: World):
+    start = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
+    land(world.settings, "a.csv", start=start, rows=100, folder="training")
+    world.train()
+    wanted = f"the training files are those of the last training: land newer ones in {world.settings.paths.training}"
+    assert (world.score(*WINDOWS[:4], slower=2.0).description or "").endswith(f". {wanted}")
+    requests, said = world.tick()
+    assert requests == []
+    assert said.endswith(wanted)
+    land(world.settings, "a.csv", start=start, rows=101, folder="training")
+    assert "land newer" not in (world.score(WINDOWS[4], slower=2.0).description or "")
+    requests, _ = world.tick()
+    assert [request.tags["cxad/reason"].split(": ")[0] for request in requests] == ["drift"], "too few rows by itself"
+
+
+def test_files_that_a_failed_training_has_read_are_trained_on_again(world: World):
+    land(world.settings, "a.csv", start=dt.datetime(2026, 9, 1, tzinfo=dt.UTC), rows=100, folder="training")
+    world.fits = False
+    world.train()
+    assert "land newer" not in (world.score(*WINDOWS[:4], slower=2.0).description or "")
+    assert len(world.tick()[0]) == 1
+
+
+def test_windows_without_drift_do_not_ask_for_files(world: World):
+    land(world.settings, "a.csv", start=dt.datetime(2026, 9, 1, tzinfo=dt.UTC), rows=100, folder="training")
+    world.train()
+    assert "land newer" not in (world.score(*WINDOWS[:4]).description or "")
+    _, said = world.tick()
+    assert "land newer" not in said
 
 
 def test_recent_windows_are_those_before_on_the_clock_of_the_schedule(tmp_path: Path):

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from cxad_pipeline.incidents import Promise, SegmentTree, incidents_of, peaks_of, threshold_for
-from cxad_pipeline.incidents.budget import LEAST_THRESHOLD
+from cxad_pipeline.incidents.budget import LEAST_THRESHOLD, Unsaid
 
 TREE = SegmentTree.of(("queue", "channel"), [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")])
 
@@ -54,9 +54,31 @@ def test_a_lower_cell_nearby_is_no_peak_of_its_own() -> None:
     assert peaks_of(TREE, np.where(score == 3.0, np.nan, score)).score.tolist() == [4.0, 2.0, 1.0]
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    hnp.arrays(float, st.integers(0, 60), elements=st.sampled_from([0.5, 1.0, 1.5]) | st.floats(0, 5)),
+    st.floats(20, 70),
+)
+def test_no_more_peaks_than_allowed_reach_a_threshold_that_is_counted_off(peaks: np.ndarray, allowed: float) -> None:
+    threshold = threshold_for(peaks, allowed)
+    assert (peaks >= threshold).sum() <= allowed
+    # and it is the lowest of its kind: a little lower it is one too many, or one that calls nobody
+    lower = np.nextafter(threshold, -np.inf)
+    assert threshold == LEAST_THRESHOLD or (peaks >= lower).sum() > allowed or len(peaks) <= allowed
+
+
+def test_a_peak_at_the_threshold_calls_and_so_counts() -> None:
+    peaks = np.arange(100, 0, -1.0)
+    for allowed in (20.0, 20.5, 25.0, 99.5):
+        assert (peaks >= threshold_for(peaks, allowed)).sum() == int(allowed)
+    assert threshold_for(np.array([2.0]), 0.5) > 2.0
+    assert threshold_for(np.full(21, 2.0), 5) > 2.0
+    assert threshold_for(np.array([2.0]), 1.0) == 2.0
+
+
 def test_the_threshold_has_as_many_peaks_above_as_are_allowed() -> None:
     peaks = np.sort(np.random.default_rng(0).exponential(size=500))[::-1]
-    assert (peaks >= threshold_for(peaks, 50)).sum() == pytest.approx(50, abs=1)
+    assert (peaks >= threshold_for(peaks, 50)).sum() == 50
     assert (peaks >= threshold_for(peaks, 8)).sum() == pytest.approx(8, abs=3)
     assert threshold_for(peaks, 0.1) > peaks[0]
     assert threshold_for(np.zeros(0), 3) == LEAST_THRESHOLD
@@ -76,6 +98,28 @@ def test_the_promise_is_kept_in_the_weeks_after_in_nearly_all_cases(per_week: fl
     bare = Promise(per_week, confidence=0)
     assert bare.allowed(weeks) == per_week * weeks
     assert promise.allowed(weeks) < bare.allowed(weeks)
+
+
+@pytest.mark.parametrize(("number", "share", "left"), [(0, 0.0, 8), (3, 0.5, 5), (9, 0.5, 4), (9, 1.0, 0.5)])
+def test_what_nobody_spoke_of_costs_at_most_what_quiet_weeks_have(number: int, share: float, left: float) -> None:
+    assert Unsaid(number, share).left_of(8.0) == left
+    assert Unsaid(9, 1.0).left_of(0.002) == 0.002, "little is not made more"
+
+
+def test_calibration_after_calibration_with_every_call_left_out_the_threshold_stays() -> None:
+    """Each week four weeks of peaks are calibrated on; what called in the last two is left out, for nobody speaks."""
+    random, allowed = np.random.default_rng(3), Promise(5.0).allowed(4.0)
+    weeks, called, thresholds, of_everything = [], [], [2.0], []
+    for _ in range(400):
+        weeks.append(random.exponential(size=random.poisson(60)))
+        called.append(weeks[-1] >= thresholds[-1])
+        if len(weeks) >= 4:
+            rest = [peaks[~said] for peaks, said in zip(weeks[-2:], called[-2:], strict=True)]
+            unsaid = Unsaid(int(np.concatenate(called[-2:]).sum()), 0.5)
+            thresholds.append(threshold_for(np.concatenate([*weeks[-4:-2], *rest]), unsaid.left_of(allowed)))
+            of_everything.append(threshold_for(np.concatenate(weeks[-4:]), allowed))
+    # If they cost nothing it is lower by a half.
+    assert np.mean(thresholds[-200:]) == pytest.approx(np.mean(of_everything[-200:]), abs=0.1)
 
 
 def test_what_is_allowed_is_the_greatest_number_for_which_the_promise_holds() -> None:

@@ -11,7 +11,8 @@ import pytest
 from incident_examples import METRICS, MONDAY, Centre
 
 from cxad_pipeline.incidents import Contacts, Findings, IncidentModel, Promise, Rollups, Windows
-from cxad_pipeline.incidents.description import Describer, severity_of_score
+from cxad_pipeline.incidents.contacts import joined
+from cxad_pipeline.incidents.description import Describer, _of_leaves, severity_of_score
 from cxad_pipeline.incidents.impact import impact_of
 from cxad_pipeline.incidents.incident import Call, Cause, Example, Incident, Reason, highest
 from cxad_pipeline.incidents.incident_words import (
@@ -206,6 +207,30 @@ def test_where_a_tail_leads_the_mean_at_its_highest_call_is_among_the_reasons(sl
     # Nor is it told twice, where the shift is a reason by itself.
     plain = slow.describe(calls)
     assert [r.kind for r in plain.reasons if r.family == "aht"].count("shift") == 1
+
+
+def test_a_new_queue_whose_contacts_nobody_expected_is_the_cause_of_the_more_contacts(
+    centre: Centre, model: IncidentModel
+) -> None:
+    """What history expects of all contacts is not expected of the new queue a second time."""
+    contacts = centre.contacts()
+    rows = np.flatnonzero(centre.inside(FAULT, FAULT + 2, queue="a", channel="voice"))
+    more = contacts.chosen(np.concatenate([rows] * 4))
+    new = replace(more, leaves=[("new", "voice")], leaf=np.zeros(len(more), dtype=np.int64))
+    case = Case.of(model, joined([contacts, new]))
+    calls = [call for call in case.calls() if call.kind == "volume" and call.segment == (("channel", "voice"),)]
+    incident = case.describe(calls)
+    cause = incident.causes[0]
+    assert cause.segment == (("queue", "new"),)
+    assert cause.affected == 4 * len(rows)
+    assert cause.contacts == 0
+    # What the known queues usually have is as much as without the new one.
+    usual = _of_leaves(case.model.tree, case.findings.evidence[-2].expected.sum(axis=1))
+    without = Case.of(model, contacts)
+    np.testing.assert_allclose(
+        usual[: len(model.tree.leaves)],
+        _of_leaves(without.model.tree, without.findings.evidence[-2].expected.sum(axis=1)),
+    )
 
 
 def test_volume_is_traced_to_the_segment_with_more_contacts_than_usual(crowded: Case) -> None:

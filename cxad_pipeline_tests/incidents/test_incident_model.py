@@ -15,6 +15,7 @@ from incident_examples import METRICS, MONDAY, Centre
 
 from cxad_pipeline.detection.artifacts import DetectorFormatError, read_artifact, write_artifact
 from cxad_pipeline.incidents import (
+    WARM_UP,
     Contacts,
     Findings,
     IncidentModel,
@@ -25,7 +26,9 @@ from cxad_pipeline.incidents import (
     State,
     Windows,
     incidents_of,
+    threshold_for,
 )
+from cxad_pipeline.incidents.budget import Unsaid
 from cxad_pipeline.incidents.contacts import joined
 from cxad_pipeline.incidents.saved_model import KIND, document_of
 
@@ -122,6 +125,17 @@ def test_a_saved_model_tests_a_thousand_windows_the_same_to_the_bit(
     wider = before.for_contacts(of_queue("new", 5, 900))
     wider.save(tmp_path / "wider")
     assert IncidentModel.load(tmp_path / "wider").tree.keys == wider.tree.keys
+
+
+def test_what_nobody_spoke_of_is_kept_and_an_older_model_has_none(model: IncidentModel, tmp_path: Path) -> None:
+    spent = replace(model, monitor=replace(model.monitor, unsaid=Unsaid(3, 0.5)))
+    spent.save(tmp_path / "new")
+    loaded = IncidentModel.load(tmp_path / "new").monitor
+    assert loaded.threshold(BUDGET) == spent.monitor.threshold(BUDGET) > model.monitor.threshold(BUDGET)
+    document, arrays = document_of(spent)
+    del document["unsaid"]
+    write_artifact(tmp_path / "old", KIND, document, arrays)
+    assert IncidentModel.load(tmp_path / "old").monitor.threshold(BUDGET) == model.monitor.threshold(BUDGET)
 
 
 def test_nothing_in_the_folder_is_pickled(model: IncidentModel, tmp_path: Path) -> None:
@@ -232,7 +246,20 @@ def test_an_unknown_leaf_has_the_tails_of_all_contacts(centre: Centre, model: In
 # What does not teach
 
 
-def test_a_confirmed_incident_teaches_nothing_and_counts_in_the_replay(centre: Centre) -> None:
+def test_what_an_incident_did_in_other_segments_that_called_teaches_nothing_either(centre: Centre) -> None:
+    usual, of_b = centre.contacts(0, 336), faulty(centre, FAULT, FAULT + 5, "b")
+    begin, called = MONDAY + FAULT * HOUR, tuple(key for key in centre.tree.keys if dict(key).get("queue") == "b")
+    assert len(called) == 3
+    told = [LeftOut(IN_A, begin, begin + 5 * HOUR, "confirmed", called)]
+    (broken, _), (clean, _) = fit(of_b, left_out=told), fit(usual, left_out=told)
+    assert_same(lessons(broken), lessons(clean))
+    assert broken.threshold == clean.threshold
+    named_alone = [replace(told[0], called=())]
+    mixed, _ = fit(of_b, left_out=named_alone)
+    assert not np.array_equal(lessons(mixed)["means/value"], lessons(clean)["means/value"])
+
+
+def test_a_confirmed_incident_teaches_nothing_and_changes_no_threshold(centre: Centre) -> None:
     fault, usual = faulty(centre, FAULT, FAULT + 5), centre.contacts(0, 336)
     begin = MONDAY + FAULT * HOUR
     told = [LeftOut(IN_A, begin, begin + 5 * HOUR, "confirmed")]
@@ -241,9 +268,98 @@ def test_a_confirmed_incident_teaches_nothing_and_counts_in_the_replay(centre: C
     plain = lessons(fit(fault)[0])
     for name in ("means/value", "means/between", "rates/dispersion", "tails/quantiles"):
         assert not np.array_equal(plain[name], lessons(clean)[name]), name
-    during = replay.findings.score[position(left_out, queue="a"), FAULT : FAULT + 5]
-    assert during.max() >= left_out.threshold
-    assert left_out.monitor.replayed.score[0] == np.nanmax(replay.findings.score)
+    shares_contacts = left_out.tree.overlap[position(left_out, queue="a")]
+    during = replay.findings.score[:, FAULT : FAULT + 5]
+    assert np.isnan(during[shares_contacts]).all()
+    assert not np.isnan(during[~shares_contacts]).all()
+    # However long and high it was, neither its cells nor what it leaves in sums over windows are peaks.
+    np.testing.assert_array_equal(left_out.monitor.replayed.score, clean.monitor.replayed.score)
+    assert (left_out.threshold, left_out.replayed_per_week) == (clean.threshold, clean.replayed_per_week)
+    assert left_out.threshold < fit(fault)[0].threshold
+    assert left_out.threshold == left_out.monitor.threshold(BUDGET)
+
+
+def test_what_nobody_spoke_of_costs_as_many_calls_as_quiet_weeks_have(centre: Centre) -> None:
+    usual, begin = centre.contacts(0, 336), MONDAY + FAULT * HOUR
+
+    def told(reason: Any, number: int) -> IncidentModel:
+        hours = [begin + 24 * HOUR * i for i in range(number)]
+        return fit(usual, left_out=[LeftOut(IN_A, hour, hour + HOUR, reason) for hour in hours])[0]
+
+    for number in (1, 5):
+        confirmed, unsaid = told("confirmed", number), told("unsaid", number)
+        assert_same(lessons(confirmed), lessons(unsaid))
+        allowed = BUDGET.allowed(unsaid.monitor.weeks)
+        spent = min(number, allowed * (336 - FAULT) / 336)
+        assert (spent == number) == (number == 1)
+        assert confirmed.threshold == threshold_for(confirmed.monitor.replayed.score, allowed)
+        expected = threshold_for(confirmed.monitor.replayed.score, allowed - spent)
+        assert unsaid.threshold == pytest.approx(expected, rel=1e-9)
+        assert unsaid.threshold > confirmed.threshold
+
+
+@pytest.mark.parametrize("reason", ["confirmed", "unsaid"])
+def test_a_shift_that_goes_on_still_calls_after_a_calibration_in_the_midst_of_it(centre: Centre, reason: Any) -> None:
+    begin, now, later = 10 * 24, 336, 336 + 48
+    contacts = centre.contacts(0, later)
+    in_a = np.array([centre.leaves[i][0] == "a" for i in contacts.leaf_in(centre.tree)])
+    hit = in_a & (contacts.moments >= MONDAY + begin * HOUR)
+    longer = np.where(hit, 2 * contacts.values["aht"], contacts.values["aht"])
+    contacts = replace(contacts, values={**contacts.values, "aht": longer})
+    told = [LeftOut(IN_A, MONDAY + begin * HOUR, MONDAY + now * HOUR, reason)]
+    model, _ = fit(contacts.chosen(contacts.moments < MONDAY + now * HOUR), left_out=told)
+    alerts = judged(model, contacts, centre.windows.between(now - WARM_UP, later)).alerts(model.thresholds())
+    by_day = alerts[position(model, queue="a"), WARM_UP:].reshape(2, 24)
+    assert by_day.any(axis=1).all()
+
+
+def test_a_history_is_as_long_as_what_of_it_is_judged(centre: Centre) -> None:
+    usual = centre.contacts(0, 336)
+    for reason in ("confirmed", "unsaid", "new trend"):
+        model, _ = fit(usual, left_out=[LeftOut((), MONDAY, MONDAY + 3 * DAY, reason)])
+        assert model.monitor.weeks == pytest.approx(11 / 7)
+        assert model.replayed_per_week * model.monitor.weeks == pytest.approx(round(model.replayed_per_week * 11 / 7))
+    of_one, _ = fit(
+        usual, left_out=[LeftOut((("queue", "c"), ("channel", "chat")), MONDAY, MONDAY + 3 * DAY, "new trend")]
+    )
+    assert 2 - 3 / 7 / 6 < of_one.monitor.weeks < 2, "a small one of twelve segments, and three days of it"
+
+
+@pytest.mark.parametrize("reason", ["confirmed", "unsaid"])
+def test_an_incident_that_would_leave_too_little_history_teaches_like_all_else(centre: Centre, reason: Any) -> None:
+    usual = centre.contacts(0, 336)
+    plain, _ = fit(usual)
+    everywhere, _ = fit(usual, left_out=[LeftOut((), MONDAY, MONDAY + 8 * DAY, reason)])
+    assert_same(lessons(everywhere), lessons(plain))
+    assert everywhere.threshold == plain.threshold, "what teaches is no call that the replay lacks"
+    shorter, _ = fit(usual, left_out=[LeftOut((), MONDAY, MONDAY + 7 * DAY, reason)])
+    assert shorter.monitor.weeks == pytest.approx(1.0)
+    assert not shorter.monitor.cold.any()
+
+
+def test_only_segments_that_would_be_a_cold_start_learn_from_a_long_incident(centre: Centre) -> None:
+    # Of queue a only the last ten days are there; an incident of the last four leaves it six, all contacts ten.
+    contacts = centre.contacts(0, 336)
+    in_a = contacts.leaf_in(centre.tree)
+    in_a = np.array([centre.leaves[i][0] == "a" for i in in_a])
+    contacts = contacts.chosen(~in_a | (contacts.moments >= MONDAY + 4 * DAY))
+    model, replay = fit(contacts, left_out=[LeftOut(IN_A, MONDAY + 10 * DAY, MONDAY + 14 * DAY, "confirmed")])
+    assert not model.monitor.cold.any()
+    judged_then = np.asarray((~np.isnan(replay.findings.score[:, 10 * 24 :])).any(axis=1))
+    assert judged_then[position(model, queue="a")]
+    assert not judged_then[position(model)]
+    after_trend, _ = fit(contacts, left_out=[LeftOut(IN_A, 0, MONDAY + 8 * DAY, "new trend")])
+    assert after_trend.monitor.cold[position(after_trend, queue="a")], "a new trend is a cold start"
+
+
+def test_of_two_names_of_one_segment_the_larger_shift_counts(centre: Centre) -> None:
+    contacts = centre.contacts(0, 336)
+    fax = replace(of_queue("fax", 200, 0, "fax"), moments=MONDAY + HOUR * np.arange(200))
+    shifts = {(("queue", "fax"),): 0.75, (("channel", "fax"),): 0.25}
+    for given in (shifts, dict(reversed(shifts.items()))):
+        model, _ = fit(joined([contacts, fax]), shifts=given)
+        assert list(model.shifts.values()) == [0.75]
+        assert model.thresholds().max() == model.threshold + 0.75
 
 
 def test_a_window_that_a_left_out_period_touches_is_left_out(centre: Centre) -> None:
@@ -268,8 +384,10 @@ def test_before_a_new_trend_nothing_is_learned_of_its_segment_nor_counted(centre
     assert (replay.findings.states[inside, :stop] == State.COLD_START).all()
     assert (replay.findings.states[outside, fault] == State.TESTED).all()
     assert not np.isin(model.monitor.replayed.segment, inside).any()
-    counted, _ = fit(broken)
-    assert np.isin(counted.monitor.replayed.segment[:3], inside).any()
+    counted, whole = fit(broken)
+    peaks = counted.monitor.replayed
+    assert fault.start <= peaks.window[0] < fault.stop
+    assert np.nanmax(whole.findings.score[inside, fault]) == peaks.score[0] > 4 * peaks.score[1]
 
 
 def test_a_segment_with_enough_after_a_new_trend_follows_that_alone(centre: Centre) -> None:
@@ -375,6 +493,25 @@ def test_with_less_than_two_weeks_of_history_everything_is_a_cold_start(
     assert np.isfinite(model.replayed_per_week)
 
 
+def test_four_weeks_are_a_history_of_daily_windows_and_a_day_gone_wrong_is_found(centre: Centre) -> None:
+    contacts = centre.contacts(0, 1_008)
+    bad = contacts.moments // DAY - MONDAY // DAY == 32
+    slow = replace(contacts, values={**contacts.values, "aht": contacts.values["aht"] * np.where(bad, 2.0, 1.0)})
+    model, _ = fit(contacts.within(centre.windows.between(0, 672)), window_seconds=DAY)
+    assert not model.monitor.cold.any()
+    windows = Windows(MONDAY, 42, DAY)
+    findings = judged(model, slow, windows)
+    assert (findings.states == State.TESTED).all()
+    called = findings.alerts(model.thresholds())[:, 28:].any(axis=0)
+    assert called[4]
+    assert called.sum() <= 4
+    # Six days say nothing of the seventh.
+    short = centre.without(centre.inside(0, 672 - 6 * 24, queue="c")).contacts(0, 672)
+    few, _ = fit(short, window_seconds=DAY)
+    assert few.monitor.cold[position(few, queue="c")]
+    assert not few.monitor.cold[0]
+
+
 def test_what_can_not_be_learned_from_is_refused(centre: Centre) -> None:
     with pytest.raises(ValueError, match="there is no contact"):
         fit(centre.contacts(0, 0))
@@ -453,7 +590,22 @@ def test_a_metric_without_any_value_does_no_harm(centre: Centre, tmp_path: Path)
     findings = judged(IncidentModel.load(tmp_path), nothing, centre.windows.between(336, 504))
     np.testing.assert_array_equal(np.isfinite(findings.score), findings.states == State.TESTED)
     assert (findings.states[0] == State.TESTED).mean() > 0.9
+    expected = np.where(findings.states == State.TESTED, State.NO_METRIC, findings.states)
+    np.testing.assert_array_equal(findings.metric_states[1], expected)
+
+
+def test_a_metric_that_nobody_had_before_is_not_judged_by_what_was_never_learned(centre: Centre) -> None:
+    contacts = centre.contacts(0, 504)
+    csat = contacts.values["csat"]
+    later = centre.windows.of_moments(contacts.moments) >= 336
+    there = replace(contacts, values={**contacts.values, "csat": np.where(later, 1.0 + 0 * csat, np.nan)})
+    model, _ = fit(there.within(centre.windows.between(0, 336)))
+    findings = judged(model, there, centre.windows.between(336, 504))
     assert not (findings.metric_states[1] == State.TESTED).any()
+    assert (findings.metric_states[1] == State.NO_METRIC).mean() > 0.5
+    for one in findings.evidence:
+        if one.family == "csat":
+            assert np.isnan(one.statistic).all()
 
 
 def test_the_mean_of_a_window_is_what_people_read(centre: Centre, model: IncidentModel) -> None:

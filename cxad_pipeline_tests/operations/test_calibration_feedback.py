@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,8 @@ def test_an_incident_of_which_nobody_says_anything_teaches_after_two_weeks(world
     ended = stored.incident.ended_at
     soon, late = (judgements_of([(stored, None)], world.settings, ended + dt.timedelta(days=n)) for n in (13, 15))
     assert [each.segment for each in soon.left_out] == [stored.incident.segment]
+    assert set(soon.left_out[0].called) == {call.segment for call in stored.calls}
     assert late.left_out == ()
     confirmed = judgements_of([(stored, "confirmed")], world.settings, ended + dt.timedelta(days=100))
-    assert confirmed.left_out == soon.left_out
+    assert [replace(each, reason="unsaid") for each in confirmed.left_out] == list(soon.left_out)
+    assert [each.reason for each in confirmed.left_out] == ["confirmed"]

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from operations_world import NOW, make_settings, training_rows, write_history
 
 from cxad_pipeline.cli.backtesting import summary_rows
-from cxad_pipeline.incidents import Promise
+from cxad_pipeline.incidents import Contacts, MetricRule, Promise
 from cxad_pipeline.incidents.contacts import contacts_of
 from cxad_pipeline.incidents.incident_model import IncidentModel, Replay
 from cxad_pipeline.incidents.power import SEGMENTS, Power, power_of, warning_of
 from cxad_pipeline.operations.backtest import backtest
 from cxad_pipeline.operations.calibration import Judgements, fitted
 from cxad_pipeline.operations.watched import watched_metrics
+
+MONDAY = 1_788_739_200  # 7 September 2026, 00:00 UTC
 
 
 def _fit(folder: Path, rows: int | None = None) -> tuple[IncidentModel, Replay]:
@@ -81,11 +84,39 @@ def test_nothing_that_was_learned_is_changed_by_trying(sample: tuple[IncidentMod
         np.testing.assert_array_equal(values, before[name])
 
 
-def test_where_nothing_is_tested_yet_there_is_nothing_to_warn_of(tmp_path: Path) -> None:
+def test_where_nothing_is_tested_yet_nothing_can_be_found_and_that_is_told(tmp_path: Path) -> None:
     model, replay = _fit(tmp_path, 3_000)
     assert model.monitor.cold.all()
     assert power_of(model, replay) == Power(0, 0)
-    assert warning_of(Power(0, 0), model) is None
+    said = warning_of(Power(0, 0), model)
+    assert said is not None
+    assert said.startswith("nothing can be found yet")
+    assert f"these {model.monitor.weeks:.1f} weeks" in said
+    assert "incidents.history_days" in said
+
+
+def _of(values: dict[str, np.ndarray], metrics: list[MetricRule], queues: int) -> tuple[IncidentModel, Replay]:
+    """120 contacts in each hour of three weeks."""
+    number = 120 * 504
+    moments = MONDAY + 30 * np.arange(number)
+    leaf = np.arange(number) % queues
+    contacts = Contacts(("queue",), [(f"q{i}",) for i in range(queues)], leaf, moments, values)
+    return IncidentModel.fit(contacts, metrics, window_seconds=3600, timezone="UTC", promise=Promise(5.0))
+
+
+def test_all_contacts_are_tried_where_they_are_the_one_segment_that_there_is() -> None:
+    values = {"wait": np.random.default_rng(0).gamma(4.0, 20.0, size=60_480)}
+    model, replay = _of(values, [MetricRule("wait", "high", True)], queues=1)
+    assert len(model.tree) == 1
+    assert power_of(model, replay) == Power(1, 1)
+
+
+@pytest.mark.parametrize("bad", ["high", "low"])
+def test_a_fault_of_a_metric_that_can_be_negative_is_worse_in_its_bad_direction(bad: Literal["high", "low"]) -> None:
+    values = {"mood": np.random.default_rng(0).normal(-0.5 if bad == "high" else 0.1, 1.0, size=60_480)}
+    model, replay = _of(values, [MetricRule("mood", bad)], queues=2)
+    power = power_of(model, replay)
+    assert power.found == power.tried == 2
 
 
 def test_fewer_than_a_third_is_little() -> None:

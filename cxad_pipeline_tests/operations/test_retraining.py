@@ -32,9 +32,19 @@ def reason(
     others: tuple[str, ...] = (),
     memory: TrainingMemory | None = None,
     trained_at: dt.datetime | None = LONG_AGO,
+    same_files: bool = False,
 ) -> str:
     memory = memory or TrainingMemory(Seen())
-    return asks_for_training(files, drift, others, memory=memory, trained_at=trained_at, cooldown=COOLDOWN, now=NOW)
+    return asks_for_training(
+        files,
+        drift,
+        others,
+        memory=memory,
+        trained_at=trained_at,
+        cooldown=COOLDOWN,
+        now=NOW,
+        same_files=same_files,
+    )
 
 
 def test_nothing_asks_for_nothing():
@@ -71,6 +81,11 @@ def test_other_reasons_wait_for_the_cool_down_too():
     assert reason(others=(VERDICTS,)) == VERDICTS
     assert reason(others=(VERDICTS,), memory=asked(71)) == ""
     assert reason(drift=DRIFT, others=(VERDICTS,), memory=asked(100, DRIFT.window)) == VERDICTS
+
+
+def test_what_the_last_training_has_read_is_not_trained_on_again():
+    assert reason(drift=DRIFT, others=(VERDICTS,), same_files=True) == ""
+    assert reason("new file b.csv", DRIFT, (VERDICTS,), same_files=True) == "new file b.csv"
 
 
 def test_the_memory_outlives_a_restart():

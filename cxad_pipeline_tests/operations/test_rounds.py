@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from operations_world import NOW, RecordingChannel, World, make_settings, scored_rows
 
-from cxad_pipeline.operations.rounds import deliver_round, digest_tick
+from cxad_pipeline.alerting.channels import apprise, slack_requests, smtp_connections
+from cxad_pipeline.alerting.channels.channel import ATTEMPT_SECONDS
+from cxad_pipeline.operations.digests import digest_tick
+from cxad_pipeline.operations.rounds import LEASE, deliver_round
 from cxad_pipeline.store.database import open_store
 from cxad_pipeline.store.incidents import IncidentFilter, find_incidents
 from cxad_pipeline.store.silences import add_silence
@@ -49,12 +52,11 @@ def test_what_is_critical_leaves_at_once_and_the_first_digest_with_it(world: Wor
 def test_there_is_one_digest_for_each_tick_and_none_where_there_is_nothing_to_say(world: World) -> None:
     world.judge()
     round_at(world, NOW)
-    morning = NOW.replace(hour=7, minute=0) - dt.timedelta(minutes=1)
-    assert round_at(world, morning) == []
-    assert round_at(world, morning + dt.timedelta(days=3)) == []  # nothing has happened since
+    morning = NOW.replace(hour=7, minute=0)
+    assert round_at(world, morning - dt.timedelta(minutes=1)) == []
+    assert round_at(world, morning) == []  # nothing has happened since
     # What is found at noon waits for the digest of the next morning.
-    world.settings = make_settings(Path(world.settings.paths.storage).parent, world.settings.store.url)
-    assert round_at(world, morning + dt.timedelta(days=3, hours=5)) == []
+    assert round_at(world, morning + 5 * HOUR) == []
 
 
 def test_the_digest_tells_what_is_not_critical_and_remembers_it(tmp_path: Path, sqlite_url: str) -> None:
@@ -109,7 +111,8 @@ def test_an_incident_that_goes_on_is_told_again_after_the_repeat_interval_and_no
     start = NOW - dt.timedelta(hours=12)  # Tuesday noon: the window from 6 to 12 has just ended
     world.judge(first=0, windows=6, now=start)
     assert "opened" in round_at(world, start)
-    assert round_at(world, start + 25 * HOUR) == []  # nothing new of it since
+    assert round_at(world, start + 25 * HOUR) == ["digest"]  # nothing new of it since, nor of anything else
+    assert "NOTHING SCORED" in world.channels[0].parcels[-1].message.headline
     with world.store.reading() as connection:
         (stored,), _ = find_incidents(connection, IncidentFilter(statuses=("open",)), limit=10)
     assert stored.incident.status == "open"
@@ -122,8 +125,15 @@ def test_what_is_found_while_a_digest_is_made_is_told_in_the_next(tmp_path: Path
     world.judge(now=NOW - dt.timedelta(seconds=5))  # began before that digest, and ended after it
     assert round_at(world, NOW + dt.timedelta(days=1)) == ["digest"]
     assert "billing" in world.channels[0].parcels[-1].message.text
-    assert round_at(world, NOW + dt.timedelta(days=2)) == []
+    assert round_at(world, NOW + dt.timedelta(days=2)) == ["digest"]
+    assert "billing" not in world.channels[0].parcels[-1].message.text
     world.store.close()
+
+
+def test_a_lease_outlives_every_attempt() -> None:
+    """After `ATTEMPT_SECONDS` nothing is begun; what was begun before has limits of its own, here four."""
+    longest = max(slack_requests.TIMEOUT_SECONDS, apprise.TIMEOUT_SECONDS, smtp_connections.CONNECT_SECONDS)
+    assert ATTEMPT_SECONDS + 4 * longest < LEASE.total_seconds()
 
 
 def test_a_clock_that_is_set_back_makes_no_digest_of_the_past(world: World) -> None:

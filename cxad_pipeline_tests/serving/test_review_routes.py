@@ -166,7 +166,8 @@ def test_feedback_is_kept_with_the_name_of_the_key_and_shown(client: TestClient)
     answer = client.post("/api/feedback", json=body)
     assert answer.status_code == 201
     said = answer.json()
-    assert {**body, "by": "desk", "at": said["at"], "until": None, "incident_id": None, "silence": None} == said
+    nothing = {"until": None, "incident_id": None, "silence": None, "released": []}
+    assert {**body, "by": "desk", "at": said["at"], **nothing} == said
     shown = client.get("/api/anomalies", params={"interaction_id": "I-3"}).json()["anomalies"][0]["verdict"]
     assert shown == {name: said[name] for name in ("verdict", "by", "at", "note")}
     client.post("/api/feedback", json=body | {"verdict": "confirmed"}, headers=_bearer("chief"))

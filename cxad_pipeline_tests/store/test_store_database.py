@@ -41,11 +41,12 @@ from cxad_pipeline.store.database import (
     store_opener,
 )
 from cxad_pipeline.store.feedback import add_feedback
+from cxad_pipeline.store.silences import find_silences
 from cxad_pipeline.store.tables import metadata
 
 pytest_plugins = ["store_databases"]
 
-OLD: dict[str, dict[str, None]] = {"anomalies": {}, "feedback": {"until": None}}
+OLD: dict[str, dict[str, None]] = {"anomalies": {}, "feedback": {"until": None, "silence": None}}
 """Tables of the first release, and the columns that they have got since."""
 OLD_ANOMALY = f"""
 INSERT INTO anomalies (interaction_digest, interaction_id, timestamp, scored_at, model, model_version, source, severity,
@@ -56,6 +57,11 @@ VALUES ('{digest("I-1")}', 'I-1', '2026-03-02 09:00:00.000001', '2026-03-02 09:3
 OLD_FEEDBACK = f"""
 INSERT INTO feedback (interaction_digest, interaction_id, verdict, "by", at, note)
 VALUES ('{digest("I-1")}', 'I-1', 'expected', 'ann', '2026-03-02 10:00:00.000005', 'n')
+"""
+OLD_SILENCE = """
+INSERT INTO silences (scope, segment, metric, owner, reason, starts_at, ends_at)
+VALUES ('anomalies', '[["queue", "unknown"], ["channel", "voice"], ["language", "unknown"]]', NULL, 'ann', '',
+    '2026-03-02 10:00:00.000000', '2026-03-09 10:00:00.000000')
 """
 TABLES = {*metadata.tables, VERSION_TABLE}
 OPEN = """
@@ -134,6 +140,31 @@ def test_a_segment_of_the_second_release_gets_as_its_level_how_many_dimensions_i
         found = connection.execute(text("SELECT segment, level FROM segments")).all()
     store.close()
     assert sorted((level, json.loads(segment)) for segment, level in found) == list(enumerate(names))
+
+
+def test_no_verdict_ends_a_silence_of_the_third_release(store_url: str, settings: Settings) -> None:
+    """Who asked for it is not known: it counts as asked for by hand."""
+    old = _engine(_url(store_url))
+    with _immediate(old).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(cxad_pipeline.store.migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        for statement in (OLD_ANOMALY, OLD_FEEDBACK, OLD_SILENCE):
+            connection.execute(text(statement))
+    old.dispose()
+    store = open_store(settings)
+    with store.writing() as connection:
+        (before,) = find_silences(connection)
+        first = add_feedback(connection, "I-1", "confirmed", by="bob", at=before.starts_at)
+        add_feedback(connection, "I-1", "expected", by="bob", at=before.starts_at)
+        second = add_feedback(connection, "I-1", "confirmed", by="bob", at=before.starts_at)
+        (after,) = find_silences(connection)
+    store.close()
+    assert first is not None
+    assert second is not None
+    assert (first.released, second.released) == ((), (after,)), "of the old verdict nothing is known"
+    assert (after.id, after.ends_at, after.ended_by) == (before.id, before.ends_at, None)
 
 
 def test_opening_again_changes_nothing(store: Store, settings: Settings) -> None:

@@ -18,6 +18,11 @@ FOLLOW_UPS = frozenset({"update", "repeat", "resolved", "edit"})
 """Kinds that belong to the topic's first message. The others stand alone, even where a topic (the digests) has many."""
 
 
+ATTEMPT_SECONDS = 120.0
+"""After so long a channel begins nothing more for a message, or ends what it does. An attempt that outlived its lease
+(`delivery`) would be made again by somebody else meanwhile."""
+
+
 class Secret(Protocol):
     """A value that hides itself, such as pydantic's SecretStr."""
 
@@ -105,7 +110,7 @@ class Channel(Protocol):
         ...
 
     def deliver(self, parcel: Parcel) -> dict[str, Any]:
-        """Deliver one message, in one attempt of limited time.
+        """Deliver one message, in one attempt of limited time (`ATTEMPT_SECONDS`).
 
         Parameters
         ----------

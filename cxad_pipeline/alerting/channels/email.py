@@ -1,7 +1,7 @@
 """E-mail by SMTP: one message to all recipients, as text and HTML, threaded by topic.
 
-Belongs here: the form of a mail and one transaction with the server. Does not belong here: what a message says, and
-trying again (`delivery`).
+Belongs here: the form of a mail and one transaction with the server. Does not belong here: connections and their limits
+(`smtp_connections`), how a subject is written (`mail_subject`), what a message says, and trying again (`delivery`).
 
 The Message-ID is made of the parcel's key, so a second delivery of the same message has the same one, and mailboxes
 that drop doubles can. The password is kept out of repr, error texts and chained exceptions; error texts also name
@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import re
 import smtplib
-import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -24,19 +23,16 @@ from email.policy import SMTP
 from typing import Any, Literal
 
 from cxad_pipeline.alerting.channels.channel import DeliveryError, Parcel, Secret
+from cxad_pipeline.alerting.channels.mail_subject import MailSubject
+from cxad_pipeline.alerting.channels.smtp_connections import TIMEOUT_SECONDS, LimitedSMTP, LimitedTLS
 from cxad_pipeline.alerting.redaction import redact
 from cxad_pipeline.alerting.wording import one_line
 
-CONNECT_SECONDS = 5
-"""Longest wait for each address of the server to take the connection, and for TLS. A server that is there does within a
-round trip, also one that greets late on purpose; one that is not would hold the run that scores."""
-TIMEOUT_SECONDS = 30
-"""Longest wait for each answer of the server."""
-
 SUBJECT_LIMIT = 200
 
-# Left to itself, Python encodes these headers when a domain is long, and mailboxes then find no thread.
 _HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("subject", MailSubject)  # type: ignore[arg-type]  # the registry mixes BaseHeader in
+# Left to itself, Python encodes these headers when a domain is long, and mailboxes then find no thread.
 for _name in ("in-reply-to", "references"):
     _HEADERS.map_to_type(_name, MessageIDHeader)  # type: ignore[arg-type]  # the registry mixes BaseHeader in
 _POLICY = SMTP.clone(header_factory=_HEADERS)
@@ -161,8 +157,8 @@ class EmailChannel:
 
     def _connection(self) -> smtplib.SMTP:
         if self._security == "tls":
-            return _QuickTLS(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._context)
-        return _Quick(self._host, self._port, timeout=TIMEOUT_SECONDS)
+            return LimitedTLS(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._context)
+        return LimitedSMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
 
     def _failure(self, parcel: Parcel, error: OSError, reached: bool) -> DeliveryError:
         server = f"{self._host}:{self._port}"
@@ -174,7 +170,7 @@ class EmailChannel:
             fault = f"all recipients were refused ({replies}); " + ("correct alerts.email.to" if permanent else _LATER)
         elif isinstance(error, smtplib.SMTPResponseException):
             # What it says of connection, login and sender can be mended: at the server or in the settings.
-            permanent = error.smtp_code >= 500 and isinstance(error, smtplib.SMTPDataError)
+            permanent = error.smtp_code >= 500 and (isinstance(error, smtplib.SMTPDataError) or _is_too_large(error))
             lasting = error.smtp_code >= 500 and not isinstance(error, smtplib.SMTPConnectError)
             advice = _advice(error) if lasting else _LATER
             fault = f"it answered {self._answer(error.smtp_code, error.smtp_error)}; {advice}"
@@ -218,22 +214,16 @@ class EmailChannel:
         return password if isinstance(password, str) else password.get_secret_value()
 
 
-class _Quick(smtplib.SMTP):
-    """Waits for the connection for less long than for answers; smtplib itself has one limit for both."""
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        connected: socket.socket = super()._get_socket(host, port, CONNECT_SECONDS)  # type: ignore[misc]
-        connected.settimeout(timeout)
-        return connected
-
-
-class _QuickTLS(_Quick, smtplib.SMTP_SSL):
-    """Likewise, with TLS from the beginning."""
+def _is_too_large(error: smtplib.SMTPResponseException) -> bool:
+    """Whether the server refuses the size that was announced beside the sender (RFC 1870, section 6)."""
+    return isinstance(error, smtplib.SMTPSenderRefused) and error.smtp_code == 552
 
 
 def _advice(error: smtplib.SMTPResponseException) -> str:
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return "check alerts.email.user and CXAD_ALERTS__EMAIL__PASSWORD"
+    if _is_too_large(error):
+        return "the message is larger than the server takes: raise its limit"
     if isinstance(error, smtplib.SMTPSenderRefused):
         return "check alerts.email.sender, and whether the server wants a login (alerts.email.user)"
     return "ask the server's administrator about this answer"

@@ -11,6 +11,7 @@ error texts, chained exceptions and log records.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web import SlackResponse
 
 from cxad_pipeline.alerting.channels import slack_errors
-from cxad_pipeline.alerting.channels.channel import DeliveryError, Parcel, Secret
+from cxad_pipeline.alerting.channels.channel import ATTEMPT_SECONDS, DeliveryError, Parcel, Secret
 from cxad_pipeline.alerting.channels.slack_requests import (
     ANSWER_LIMIT,
     REQUEST_FAULTS,
@@ -93,6 +94,7 @@ class SlackChannel:
             _checked(token), base_url=api_url, timeout=TIMEOUT_SECONDS, logger=silent_logger(), retry_handlers=[]
         )
         self._channel = channel
+        self._end = 0.0
 
     def __repr__(self) -> str:
         return f"SlackChannel(token='[hidden]', channel={self._channel!r})"
@@ -119,6 +121,7 @@ class SlackChannel:
         DeliveryError
             If Slack refused, could not be reached, or did not answer.
         """
+        self._end = time.monotonic() + ATTEMPT_SECONDS
         first = parcel.begun_by
         # A message in another channel is left behind when the settings move on.
         if first is not None and first.get("channel") == self._channel and first.get("ts"):
@@ -194,6 +197,8 @@ class SlackChannel:
         search = {"oldest": oldest, "limit": PAGE, "include_all_metadata": True}
         cursor: str | None = None
         for _ in range(PAGES):
+            if time.monotonic() > self._end - ATTEMPT_SECONDS / 2:
+                return {"note": f"{_UNKNOWN}: looking for it took too long"}
             try:
                 if thread is None:
                     answer = self._ask(parcel, self._client.conversations_history, cursor=cursor, **search)
@@ -205,18 +210,22 @@ class SlackChannel:
                 if error.code not in slack_errors.HISTORY_CLOSED:
                     raise
                 return {"note": f"{_UNKNOWN}: the bot may not read the channel ({error.code})"}
-            for found in answer.get("messages") or []:
+            messages = answer.get("messages")
+            for found in messages if isinstance(messages, list) else []:
                 if _key_of(found) == parcel.key:
                     return {"channel": self._channel, "ts": str(found["ts"]), **place, "found": True}
-            cursor = (answer.get("response_metadata") or {}).get("next_cursor")
-            if not cursor:
+            following = _member(answer.get("response_metadata"), "next_cursor")
+            if not isinstance(following, str) or not following:
                 return {}
+            cursor = following
         return {"note": f"{_UNKNOWN}: more than {PAGE * PAGES} messages have been posted since"}
 
     def _ask(self, parcel: Parcel, call: Callable[..., SlackResponse], **arguments: Any) -> Mapping[str, Any]:
         """Slack's answer to one call about our channel; raises `_SlackError` for one that is not ok."""
         given = {name: value for name, value in arguments.items() if value is not None}
         what = f"Slack did not take the message {parcel.message.headline!r}"
+        if time.monotonic() >= self._end:
+            raise _SlackError(f"{what}: its answers took more than {ATTEMPT_SECONDS:g} seconds; {_ADVICE_CONNECTION}")
         try:
             answer = call(channel=self._channel, **given).data
             if isinstance(answer, dict):
@@ -257,12 +266,17 @@ def _metadata(key: str) -> dict[str, Any]:
     return {"event_type": EVENT_TYPE, "event_payload": {"key": key}}
 
 
-def _key_of(found: Mapping[str, Any]) -> str | None:
-    metadata = found.get("metadata") or {}
-    if metadata.get("event_type") != EVENT_TYPE:
+def _key_of(found: object) -> str | None:
+    """The key that a message of the channel carries; None for what is not ours, or no message at all."""
+    metadata = _member(found, "metadata")
+    if _member(metadata, "event_type") != EVENT_TYPE or _member(found, "ts") is None:
         return None
-    key = (metadata.get("event_payload") or {}).get("key")
+    key = _member(_member(metadata, "event_payload"), "key")
     return key if isinstance(key, str) else None
+
+
+def _member(of: object, name: str) -> object:
+    return of.get(name) if isinstance(of, Mapping) else None
 
 
 def _timestamp(answer: Mapping[str, Any]) -> str:

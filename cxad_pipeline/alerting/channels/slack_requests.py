@@ -68,7 +68,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         return min(float(given), LONGEST_WAIT_SECONDS)
     try:
         moment = parsedate_to_datetime(given)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter where a year, a day or an offset is too large for a date
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)  # "-0000" stands for UTC
