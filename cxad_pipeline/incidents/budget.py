@@ -110,7 +110,7 @@ class Promise:
 
     per_week: float
     weeks: float = 4.0
-    confidence: float = 0.995
+    confidence: float = 0.998
 
     def __post_init__(self) -> None:
         if not (0 < self.per_week < np.inf and 0 < self.weeks < np.inf and 0 <= self.confidence < 1):
