@@ -133,9 +133,10 @@ def test_what_is_allowed_is_the_greatest_number_for_which_the_promise_holds() ->
 
 def test_more_history_allows_more_of_it() -> None:
     promise = Promise(5.0)
-    shares = [promise.allowed(weeks) / (5 * weeks) for weeks in (1, 2, 4, 12, 52)]
+    shares = [promise.allowed(weeks) / (5 * weeks) for weeks in (1, 2, 4, 12, 52, 5_200)]
     assert shares == sorted(shares)
-    assert shares[-1] > 0.5
+    # Of endless history the rate would be known: that with which a Poisson number exceeds 20 so seldom.
+    assert shares[-1] == pytest.approx(stats.gamma.ppf(1 - promise.confidence, 21) / 20, rel=0.01)
 
 
 @pytest.mark.parametrize("bad", [{"per_week": 0}, {"per_week": 5, "weeks": 0}, {"per_week": 5, "confidence": 1}])
