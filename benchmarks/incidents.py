@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import report
 from incident_data import ALL_METRICS, Contacts, real_month, simulated_weeks, two_periods
 from incident_faults import FAULTS, OURS, Trial, Trials
@@ -38,6 +39,7 @@ MANY, FEW = 31, 4
 SETTINGS = ((MANY, 1, 1), (FEW, 1, 1), (FEW, 4, 4), (FEW, 4, 1))
 """Alerts a month, hours of the fault, and how many of them have to be eligible."""
 BUDGET = 5.0
+WIDTH = 0.16  # of a detector's column in the picture
 MEAN_CALLS = 47.0
 BARS = dict(zip(FAULTS, (28, 68, 98, 85), strict=True))
 FEW_BARS = {"handle time x2": (15, 90), "hold +120 s": (80, 90)}
@@ -219,20 +221,24 @@ def drawn(trials: dict[str, tuple[str, list[Trial]]], months: Sequence[int]) -> 
     """Faults found at the many alerts a month, and incidents a month against the budget."""
     figure = Figure(figsize=(13, 4.2 * len(trials)), layout="constrained")
     axes = figure.subplots(len(trials), 2, squeeze=False)
+
+    def places_of(detector: int) -> npt.NDArray[np.float64]:
+        return np.arange(len(FAULTS)) + (detector - len(SINGLES) / 2) * WIDTH
+
     for row, (name, (_, results)) in zip(axes, trials.items(), strict=True):
         panels = ((MANY, 1), (FEW, 1))
         for axis, (per_month, hours) in zip(row, panels, strict=True):
             chosen = [t for t in results if (t.per_month, t.hours) == (per_month, hours)]
             for i, detector in enumerate((*SINGLES, OURS)):
                 trial = next(t for t in chosen if t.detector == detector)
-                places = np.arange(len(FAULTS)) + (i - 2) * 0.16
-                axis.bar(places, list(trial.found.values()), 0.16, label=detector)
+                axis.bar(places_of(i), list(trial.found.values()), WIDTH, label=detector)
             if per_month == MANY:
-                axis.plot(range(len(BARS)), list(BARS.values()), "k_", markersize=44, label="bar")
+                axis.hlines(list(BARS.values()), places_of(0), places_of(len(SINGLES)), colors="black", label="bar")
             axis.set_xticks(range(len(FAULTS)), [fault.replace(", ", ",\n").replace(": ", ":\n") for fault in FAULTS])
             axis.set_ylabel("% found")
             axis.set_title(f"{name}: {per_month} alerts a month, fault of {hours} h")
-    axes[0, 0].legend(fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.suptitle(
         f"Months without incident: {len(months)}, incidents in four weeks: mean {np.mean(months):.1f}, "
         f"most {max(months)}, promised {BUDGET * 4:g}"
