@@ -30,7 +30,7 @@ from cxad_pipeline.serving.scoring import anomaly_records, score
 from cxad_pipeline.serving.snapshot import Snapshot
 from cxad_pipeline.settings import load_settings
 
-N_ROWS = 1_500
+N_ROWS = 3_000
 DETECTORS = (*STRATEGIES, "timed")
 """One that also looks at the hour, beside the strategies."""
 
