@@ -47,7 +47,8 @@ class CommandWorld:
         shutil.copy2(REPOSITORY / "workspace.yaml", folder / "workspace.yaml")
         plain = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         scripts = str(Path(sys.executable).parent)
-        self.environment = plain | SMALL_FORESTS | {"PATH": f"{scripts}{os.pathsep}{plain.get('PATH', '')}"}
+        path = os.pathsep.join([str(_tools(folder / "tools")), scripts, plain.get("PATH", "")])
+        self.environment = plain | SMALL_FORESTS | {"PATH": path}
 
     def copied_to(self, folder: Path) -> CommandWorld:
         """This world as it is now, in a folder that is not there yet; MLflow's files stay where MLflow knows them."""
@@ -98,6 +99,18 @@ class CommandWorld:
             assert materialization is not None
             latest.setdefault(materialization.partition, materialization.metadata["dagster/row_count"].value)
         return latest
+
+
+def _tools(folder: Path) -> Path:
+    """A folder with a `tail` that shows nothing.
+
+    Dagster shows by it what steps write, and ends it with the run, shown or not: on a busy machine, lines are lost.
+    """
+    folder.mkdir()
+    tail = folder / "tail"
+    tail.write_text("#!/bin/sh\nexec sleep 3600\n", encoding="utf-8")
+    tail.chmod(0o755)
+    return folder
 
 
 def summary(output: str) -> dict[str, list[str]]:

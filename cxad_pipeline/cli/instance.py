@@ -17,6 +17,7 @@ from cxad_pipeline.definitions import build_definitions
 from cxad_pipeline.defs.failures import step_error
 from cxad_pipeline.defs.lost_runs import COMMAND_TAG
 from cxad_pipeline.settings import Settings
+from cxad_pipeline.standard_streams import standard_streams_kept
 
 DAGSTER_YAML = """\
 # Written once by cxad; change it as you like. See docs.dagster.io, "Dagster instance configuration".
@@ -98,16 +99,17 @@ def run_job(
     """
     definition = build_definitions(settings).resolve_job_def(job)
     try:
-        result = definition.execute_in_process(
-            instance=instance,
-            run_config={
-                "loggers": {"progress": {}},
-                "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
-            },
-            asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
-            tags={COMMAND_TAG: "cxad", **(tags or {})},
-            raise_on_error=False,
-        )
+        with standard_streams_kept():
+            result = definition.execute_in_process(
+                instance=instance,
+                run_config={
+                    "loggers": {"progress": {}},
+                    "ops": {asset: {"config": dict(values)} for asset, values in (config or {}).items()},
+                },
+                asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
+                tags={COMMAND_TAG: "cxad", **(tags or {})},
+                raise_on_error=False,
+            )
     except dg.DagsterExecutionInterruptedError as error:
         raise KeyboardInterrupt from error
     failures = [event for event in result.all_events if event.is_step_failure]

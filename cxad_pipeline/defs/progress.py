@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import click
 import dagster as dg
+
+from cxad_pipeline.standard_streams import standard_error
 
 _STEP_EVENTS = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE"}
 
@@ -15,6 +18,7 @@ class _ProgressHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self._started: dict[str, float] = {}
+        self._read = True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show what matters of a record: steps, warnings, and what assets log themselves."""
@@ -26,18 +30,26 @@ class _ProgressHandler(logging.Handler):
             if not step or record.levelno < logging.INFO or "Dependencies for step" in record.getMessage():
                 return
             line, warning = str(meta.get("orig_message", record.getMessage())), record.levelno >= logging.WARNING
-            click.secho(f"    {line}", err=True, fg="yellow" if warning else None, dim=not warning)
+            self._show(f"    {line}", fg="yellow" if warning else None, dim=not warning)
             return
         if event.event_type_value not in _STEP_EVENTS:
             return
         if event.event_type_value == "STEP_START":
             self._started[step] = time.monotonic()
-            click.secho(f"  {step} ...", err=True, bold=True)
+            self._show(f"  {step} ...", bold=True)
         else:
             seconds = time.monotonic() - self._started.get(step, time.monotonic())
             failed = event.event_type_value == "STEP_FAILURE"
             word, colour = ("failed", "red") if failed else ("done", "green")
-            click.secho(f"  {step} {word} in {seconds:.1f} s", err=True, fg=colour)
+            self._show(f"  {step} {word} in {seconds:.1f} s", fg=colour)
+
+    def _show(self, line: str, **style: Any) -> None:
+        if not self._read:
+            return
+        try:
+            click.secho(line, file=standard_error(), **style)
+        except BrokenPipeError:
+            self._read = False  # who read it has left; the run goes on, and Dagster has its events
 
 
 @dg.logger(config_schema={}, description="Progress for people at a terminal; the CLI uses it.")

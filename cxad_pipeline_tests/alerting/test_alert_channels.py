@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -202,3 +203,18 @@ def test_a_terminal_of_few_characters_still_prints(monkeypatch: pytest.MonkeyPat
     ConsoleChannel().deliver(parcel(message=Message("x", "7 · für 客服")))
     terminal.flush()
     assert terminal.buffer.getvalue() == b"7 ? f?r ??\n\n"
+
+
+def test_a_terminal_that_nobody_reads_is_a_failed_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb", buffering=0) as pipe:
+        unread = io.TextIOWrapper(pipe, write_through=True)
+        monkeypatch.setattr(sys, "stdout", unread)
+        assert "Broken pipe; configure a channel" in str(failure_of(ConsoleChannel(), parcel()))
+        unread.detach()
+
+
+def test_a_process_without_standard_output_is_a_failed_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert "no standard output; configure a channel" in str(failure_of(ConsoleChannel(), parcel()))

@@ -5,12 +5,12 @@ Belongs here: printing. Does not belong here: the text (`message`).
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
-from cxad_pipeline.alerting.channels.channel import Parcel
+from cxad_pipeline.alerting.channels.channel import DeliveryError, Parcel
+from cxad_pipeline.standard_streams import standard_output
 
 
 class ConsoleChannel:
@@ -31,8 +31,19 @@ class ConsoleChannel:
         -------
         dict
             `{"printed": True}`.
+
+        Raises
+        ------
+        DeliveryError
+            If there is no standard output, nobody reads it any more, or it can't be written.
         """
-        encoding = sys.stdout.encoding or "utf-8"
+        stream = standard_output()
+        if stream is None:
+            raise DeliveryError("there is no standard output; configure a channel")
+        encoding = stream.encoding or "utf-8"
         shown = parcel.message.text.encode(encoding, errors="replace").decode(encoding)
-        click.echo(shown + "\n")  # a blank line between two
+        try:
+            click.echo(shown + "\n", file=stream)  # a blank line between two
+        except OSError as error:
+            raise DeliveryError(f"standard output takes nothing: {error.strerror}; configure a channel") from error
         return {"printed": True}
