@@ -6,8 +6,10 @@ Belongs here: any server that says by a path that it is ready. Does not belong h
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,6 +26,8 @@ import psutil
 
 START_SECONDS = 180
 STOP_SECONDS = 40
+# Port 0 and outgoing connections get higher ones.
+_NOT_GIVEN_BY_THE_SYSTEM = range(10_000, 20_000)
 
 
 @dataclass(frozen=True)
@@ -169,10 +173,12 @@ def _what(process: psutil.Process) -> str:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on, and that the system gives to nobody before the server is up."""
+    for port in random.SystemRandom().sample(_NOT_GIVEN_BY_THE_SYSTEM, 100):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    sys.exit("100 ports of 127.0.0.1 are in use")
 
 
 def answers(port: int, path: str) -> bool:

@@ -79,7 +79,7 @@ class CommandWorld:
         """Run `cxad` to its end; the keywords are environment variables."""
         process = self.start(*arguments, **variables)
         try:
-            out, err = process.communicate(timeout=200)
+            out, err = process.communicate(timeout=280)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

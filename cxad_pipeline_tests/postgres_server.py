@@ -49,5 +49,5 @@ class PasswordPostgres:
         self._scratch.cleanup()
 
     def _control(self, *arguments: str) -> None:
-        given = ("-w", "-D", str(self._server.pgdata), *arguments)
-        pgexec("pg_ctl", given, bin_path=self._server.bin_path, user=self._server.system_user, timeout=120)
+        given = ("-w", "-t", "240", "-D", str(self._server.pgdata), *arguments)
+        pgexec("pg_ctl", given, bin_path=self._server.bin_path, user=self._server.system_user, timeout=260)

@@ -77,7 +77,7 @@ def _serving(world: CommandWorld) -> Iterator[str]:
     port = str(unused_port())
     process = world.start("serve", API_PORT=port)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not _ready(port):
             assert process.poll() is None
             assert time.monotonic() < deadline

@@ -7,11 +7,11 @@ sent (`alerts.digest_cron`), layout (`block_kit`, `mail_html`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cxad_pipeline.alerting import mail_html
 from cxad_pipeline.alerting.block_kit import code, context, header, links_section, plain_section, section
-from cxad_pipeline.alerting.incident_messages import ID, MessageContext, example_words, incident_line
+from cxad_pipeline.alerting.incident_messages import ID, SEGMENT, MessageContext, example_words, incident_line
 from cxad_pipeline.alerting.message import Block, Message
 from cxad_pipeline.alerting.wording import (
     examples_in_lines,
@@ -23,9 +23,12 @@ from cxad_pipeline.alerting.wording import (
     span_in_words,
 )
 from cxad_pipeline.incidents.incident import Example, Incident
+from cxad_pipeline.incidents.incident_words import count_words, segment_words
+from cxad_pipeline.store.silent_windows import SilentSegment
 
-INCIDENTS, ANOMALIES = 15, 5
+INCIDENTS, SILENT, ANOMALIES = 15, 5, 5
 """Most of each that are listed; the rest is counted."""
+_SILENT_TITLE = "No contacts where there always are some: missing data, or nobody gets through"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Digest:
         How many incidents a silence kept quiet.
     windows, windows_without_data
         Windows that were judged and that no digest has told yet, and those of them in which contacts are missing.
+    silent_segments
+        Segments whose contacts are missing in some of these windows while others have some, the largest first.
     first, last
         Start of the first of these windows, and end of the last one; None where there are none.
     contacts, anomalies
@@ -63,6 +68,7 @@ class Digest:
     silenced: int = 0
     windows: int = 0
     windows_without_data: int = 0
+    silent_segments: tuple[SilentSegment, ...] = ()
     first: datetime | None = None
     last: datetime | None = None
     contacts: int = 0
@@ -80,6 +86,7 @@ class Digest:
             or self.silenced
             or self.anomalies
             or self.windows_without_data
+            or self.silent_segments
             or self.silent_since
             or self.most_severe
             or self.dead_letters
@@ -125,6 +132,8 @@ class _Told:
             parts = [plural(self.digest.anomalies, "anomaly", "anomalies")]
         if self.digest.incidents or self.digest.contacts:
             parts.insert(0, found)
+        if self.digest.silent_segments:
+            parts.append(f"{plural(len(self.digest.silent_segments), 'segment')} WITHOUT CONTACTS")
         if self.digest.dead_letters:
             parts.append(f"{plural(self.digest.dead_letters, 'message')} NOT DELIVERED")
         span = span_in_words(self.digest.since, self.digest.until, self.context.zone, self.digest.until)
@@ -165,6 +174,20 @@ class _Told:
         return lines + ([f"and {len(found) - INCIDENTS:,} more"] if len(found) > INCIDENTS else [])
 
     @property
+    def silent_segments(self) -> list[str]:
+        found = self.digest.silent_segments
+        lines = [
+            f"{one_line(segment_words(one.segment), SEGMENT)} · none in {plural(one.windows, 'window')} of "
+            f"{self._span(one.first, one.last)}, usually {count_words(one.expected)}"
+            for one in found[:SILENT]
+        ]
+        return lines + ([f"and {len(found) - SILENT:,} more"] if len(found) > SILENT else [])
+
+    def _span(self, first: int, last: int) -> str:
+        start, end = (datetime.fromtimestamp(moment, UTC) for moment in (first, last))
+        return span_in_words(start, end, self.context.zone, self.digest.until)
+
+    @property
     def anomalies(self) -> list[tuple[str, str, str, str]]:
         """Severity, start, id, why."""
         return [
@@ -181,6 +204,8 @@ class _Told:
         lines = [self.headline, *self.figures]
         if self.incidents:
             lines += ["Incidents (severity, segment, what, since)", *(f"  {line}" for line in self.incidents)]
+        if self.silent_segments:
+            lines += [_SILENT_TITLE, *(f"  {line}" for line in self.silent_segments)]
         if self.anomalies:
             title = "Most severe single contacts (severity, start, interaction)"
             lines += [title, *examples_in_lines(self.anomalies)]
@@ -194,6 +219,8 @@ class _Told:
             blocks.append(context("Incidents: severity, segment, what, since"))
             # One block each: fifteen long lines do not fit into one.
             blocks += [plain_section(line) for line in self.incidents]
+        if self.silent_segments:
+            blocks += [context(_SILENT_TITLE), *(plain_section(line) for line in self.silent_segments)]
         if self.anomalies:
             blocks.append(context("Most severe single contacts: severity, interaction, start"))
         for severity, start, name, why in self.anomalies:
@@ -207,6 +234,8 @@ class _Told:
         parts = [mail_html.paragraph(line) for line in self.figures]
         if self.incidents:
             parts.append(mail_html.table("Incidents", [(line,) for line in self.incidents]))
+        if self.silent_segments:
+            parts.append(mail_html.table(_SILENT_TITLE, [(line,) for line in self.silent_segments]))
         if self.anomalies:
             parts.append(mail_html.examples("Most severe single contacts", self.anomalies))
         if self.context.links:

@@ -104,7 +104,8 @@ def repeats(
     Parameters
     ----------
     known
-        Incidents with what people were told of them; those that are not open are passed over.
+        Incidents with what people were told of them; those that are not open are passed over, and those that are not
+        critical and of which no message waits.
     silenced
         Whether a silence covers an incident now.
     policy, now, make
@@ -117,9 +118,10 @@ def repeats(
     """
     found = []
     for incident, told in known:
-        if incident.status != "open" or not incident.critical:
-            continue
         case = _Case(incident, incident, told, policy, now, make)
+        # What is critical no more may still have a message that waits, from when it was.
+        if incident.status != "open" or not (incident.critical or case.waits):
+            continue
         decision = case.quiet() if silenced(incident) else case.again()
         if decision != case.nothing():
             found.append((incident, decision))

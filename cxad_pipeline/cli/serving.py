@@ -18,6 +18,9 @@ from cxad_pipeline.serving.worker_metrics import share_between_workers
 from cxad_pipeline.settings import Settings
 
 _KEEP_ALIVE_SECONDS = 65  # longer than a proxy keeps its idle connections, so that the proxy closes first
+# Of several workers, uvicorn kills one that does not answer within 5 seconds, even while it starts. On a busy machine a
+# worker is not hung after so short a time, and its requests would die with it, or it would never get to its first.
+_WORKER_ANSWER_SECONDS = 60
 
 
 def serve_api(settings: Settings) -> None:
@@ -58,6 +61,7 @@ def serve_api(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_worker_healthcheck=_WORKER_ANSWER_SECONDS,
             timeout_graceful_shutdown=settings.serving.shutdown_seconds,
         )
 

@@ -116,6 +116,12 @@ def negative_binomial_tail(k: FloatArray, mean: FloatArray, dispersion: FloatArr
     return np.where(k <= 0, 1.0, tail)
 
 
+def surprise_of_none(mean: FloatArray, dispersion: FloatArray | float) -> FloatArray:
+    """-log10 P(K = 0) for such counts, exact also where that probability is below what a float can hold; any shape."""
+    known = np.maximum(dispersion, _LEAST_DISPERSION)
+    return np.asarray(np.log1p(known * mean) / known / math.log(10))
+
+
 def negative_binomial_dispersion(k: FloatArray, mean: FloatArray) -> float:
     """The dispersion with which Pearson's statistic equals the number of cells, (c,)."""
     known = mean > 0

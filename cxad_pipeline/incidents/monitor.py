@@ -35,6 +35,7 @@ from cxad_pipeline.incidents.profile_set import Profiles, Usual
 from cxad_pipeline.incidents.profiles import Folds
 from cxad_pipeline.incidents.rollups import Rollups
 from cxad_pipeline.incidents.segments import SegmentTree
+from cxad_pipeline.incidents.silence import adds_up, ordinary_silence, silences, surprise_of_silence
 from cxad_pipeline.incidents.states import (
     LEAST_CONTACTS,
     State,
@@ -66,6 +67,8 @@ class Monitor:
         Median contacts of all segments by window of the week: where an empty window is a gap, (slots,).
     cold
         Segments with too little history, (s,).
+    silence
+        How surprising silences of a segment are in quiet times (`ordinary_silence`), (s, 1).
     profiles
         What is usual.
     calibrations
@@ -84,6 +87,7 @@ class Monitor:
     metrics: tuple[MetricRule, ...]
     usual_contacts: FloatArray
     cold: BoolArray
+    silence: FloatArray
     profiles: Profiles
     calibrations: dict[tuple[str, str], Calibration]
     replayed: Peaks
@@ -155,6 +159,7 @@ class Monitor:
             metrics=tuple(metrics),
             usual_contacts=usual_contacts,
             cold=without_history(history.contacts, windows, folds.usable),
+            silence=np.zeros((len(tree), 1)),
             profiles=profiles,
             calibrations={},
             replayed=Peaks(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)),
@@ -163,6 +168,8 @@ class Monitor:
             min_effect=min_effect,
             min_contacts=min_contacts,
         )
+        surprise = monitor._surprise_of_silence(history, others, ~there | left_out)
+        monitor = replace(monitor, silence=ordinary_silence(history.contacts, surprise))
         states = monitor._states(history, others, never, special, left_out)
         evidence = list(monitor._evidence(history, others, *states))
         odd = (windows.day - windows.day[0]) % 2 == 1
@@ -188,7 +195,7 @@ class Monitor:
         rows[new] = 0
         profiles = self.profiles.of_rows(rows)
         profiles.volume.baseline.value[new] = 0.5 / max(self.weeks * len(self.usual_contacts), 1.0)
-        return replace(self, tree=tree, cold=self.cold[rows] | new, profiles=profiles)
+        return replace(self, tree=tree, cold=self.cold[rows] | new, silence=self.silence[rows], profiles=profiles)
 
     def test(self, rollups: Rollups, late: BoolArray | None = None, special: BoolArray | None = None) -> Findings:
         """Test windows.
@@ -216,7 +223,9 @@ class Monitor:
         """States of cells and of the metrics in them; `untested` cells, (s, t) or (1, t), count as a cold start."""
         missing = gaps(rollups.contacts[0], self.usual_contacts[rollups.windows.slot])
         cold = self.cold[:, None] | untested
-        states = segment_states(rollups.contacts, missing, late, special, cold, self.min_contacts)
+        surprise = self._surprise_of_silence(rollups, usual, (late | special)[None])
+        silent = silences(rollups.contacts, usual.volume, surprise, self.silence)
+        states = segment_states(rollups.contacts, silent, missing, late, special, cold, self.min_contacts)
         of_metrics = np.array(
             [
                 metric_states(states, count, rollups.contacts, rate, profile.dispersion, self.min_contacts)
@@ -224,6 +233,11 @@ class Monitor:
             ]
         )
         return states, of_metrics
+
+    def _surprise_of_silence(self, rollups: Rollups, usual: Usual, unknown: BoolArray) -> FloatArray:
+        contacts = rollups.contacts
+        unknown = unknown | (contacts[:1] == 0) | ~adds_up(self.tree, contacts)
+        return surprise_of_silence(contacts, usual.volume, self.profiles.volume.dispersion, unknown)
 
     def _evidence(
         self, rollups: Rollups, usual: Usual, states: StateArray, of_metrics: StateArray

@@ -36,6 +36,8 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 KIND = "incident_model"
 LAYOUT = 1
 """Goes up when a model that was written cannot be read any more."""
+_ENDLESS = 1e300
+"""Ordinary silence of a segment in models of earlier releases, which do not know it: no silence surprises."""
 
 
 def document_of(model: IncidentModel) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
@@ -68,6 +70,7 @@ def document_of(model: IncidentModel) -> tuple[dict[str, Any], dict[str, npt.NDA
         "tails/joint": model.tails.joint,
         "usual_contacts": monitor.usual_contacts,
         "cold": monitor.cold,
+        "silence": monitor.silence,
         "peaks/score": monitor.replayed.score,
         "peaks/segment": monitor.replayed.segment,
         "peaks/window": monitor.replayed.window,
@@ -94,6 +97,7 @@ def parts_of(document: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
             f"layout {document['layout']!r}; this release reads {LAYOUT}: calibrate again, or use the release that "
             "wrote it"
         )
+    arrays = {"silence": np.full((len(document["keys"]), 1), _ENDLESS), **arrays}
     metrics = tuple(MetricRule(**metric) for metric in document["metrics"])
     windows = Windows(0, 1, document["window_seconds"], str(ZoneInfo(document["timezone"])))
     tree = _tree(document, arrays)
@@ -102,6 +106,7 @@ def parts_of(document: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
     expected: dict[str, tuple[Any, tuple[int, ...]]] = {
         "usual_contacts": (np.float64, (slots,)),
         "cold": (np.bool_, (s,)),
+        "silence": (np.float64, (s, 1)),
         "peaks/score": (np.float64, arrays["peaks/score"].shape),
         "peaks/segment": (np.int64, arrays["peaks/score"].shape),
         "peaks/window": (np.int64, arrays["peaks/score"].shape),
@@ -124,6 +129,7 @@ def parts_of(document: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
         metrics=metrics,
         usual_contacts=arrays["usual_contacts"],
         cold=arrays["cold"],
+        silence=arrays["silence"],
         profiles=_profiles(m, bool(document["complaints"]), arrays),
         calibrations={
             (str(family), str(kind)): Calibration.from_arrays(under_prefix(f"calibrations/{number}", arrays))

@@ -39,7 +39,7 @@ class State(IntEnum):
     TOO_FEW = 2
     """Fewer contacts than are asked for."""
     MISSING = 3
-    """No contact in any segment at a time when there always are some: the data is missing, not the customers."""
+    """No contact when there always are some, in any segment or, for long enough, in this one while others have some."""
     COLD_START = 4
     """The segment has too little history to know what is usual."""
     LATE = 5
@@ -67,6 +67,7 @@ def gaps(contacts: FloatArray, usual: FloatArray) -> BoolArray:
 
 def segment_states(
     contacts: FloatArray,
+    silent: BoolArray,
     missing: BoolArray,
     late: BoolArray,
     special: BoolArray,
@@ -77,8 +78,8 @@ def segment_states(
 
     Parameters
     ----------
-    contacts
-        (s, t).
+    contacts, silent
+        Contacts, and whether their absence is no chance (`silence`), (s, t).
     missing, late, special
         Gaps, windows whose data is not complete yet, and those of special days, (t,).
     cold
@@ -89,6 +90,7 @@ def segment_states(
     states = np.full(contacts.shape, State.TESTED, dtype=np.int8)
     states[contacts < least] = State.TOO_FEW
     states[contacts == 0] = State.EMPTY
+    states[silent] = State.MISSING
     states[np.broadcast_to(cold, states.shape)] = State.COLD_START
     states[:, missing] = State.MISSING
     states[:, late] = State.LATE

@@ -30,6 +30,7 @@ from cxad_pipeline.store.judged_windows import JudgedWindow, judged_windows, las
 from cxad_pipeline.store.outbox import Notice, last_content, last_key, outbox_status, queue
 from cxad_pipeline.store.segment_names import closure_of
 from cxad_pipeline.store.silences import find_silences, silencing
+from cxad_pipeline.store.silent_windows import silent_segments
 
 DAY = dt.timedelta(days=1)
 _RECORD = "digest_record"
@@ -133,6 +134,7 @@ def _digest_of(
         silenced=len(silenced),
         windows=len(windows),
         windows_without_data=sum(one.state == "missing" for one in windows),
+        silent_segments=tuple(silent_segments(connection, [one.start for one in windows])),
         first=_moment(min(one.start for one in windows)) if windows else None,
         last=_moment(max(one.end for one in windows)) if windows else None,
         contacts=sum(one.contacts for one in windows),

@@ -45,6 +45,7 @@ from cxad_pipeline.store.incidents import (
 )
 from cxad_pipeline.store.segment_findings import findings_rows, record_findings, tested_windows
 from cxad_pipeline.store.segment_windows import counted_windows, find_windows, read_rollups, windows_of_other_length
+from cxad_pipeline.store.silent_windows import replace_silent_windows
 
 MEMORY = dt.timedelta(days=14)
 """How long before a window an incident may have ended for a call to belong to it: a queue may be closed for a while."""
@@ -129,6 +130,7 @@ def judge(
             return found.incident
 
         record_findings(connection, tested.rows)
+        replace_silent_windows(connection, model.tree, tested.findings, WARM_UP, tested.counted)
         changes = live(
             [Known(stored.incident, stored.calls) for stored in known],
             [*tested.calls, *standing],
@@ -212,6 +214,7 @@ def _test(
     windows, counted = _at_hand(connection, asked)  # first: who counts any of them meanwhile shows
     rollups = read_rollups(connection, model.tree, model.metrics, windows)
     late = windows.starts + windows.seconds + 60 * settings.incidents.late_minutes > int(now.timestamp())
+    late |= ~np.isin(windows.starts, list(counted))  # nobody knows their contacts, which is not that there are none
     findings = model.test(rollups, late)
     judged = (WARM_UP, windows.number)
     rows = findings_rows(connection, model.tree, findings, *judged)

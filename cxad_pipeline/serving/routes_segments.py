@@ -3,8 +3,8 @@
 Belongs here: both routes, and how a long series is made shorter. Does not belong here: queries (`store`), what
 the keys mean (`segment_schema`), what is tested in a window (`incidents`), incidents (`routes_incidents`).
 
-A segment without contacts in a window has no entry there; all contacts have one in each window that was looked at, with
-a zero if need be.
+A segment without contacts in a window has no entry there, unless they are missing; all contacts have one in each window
+that was looked at, with a zero if need be.
 """
 
 import datetime as dt

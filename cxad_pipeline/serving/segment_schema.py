@@ -26,8 +26,9 @@ WindowState = Literal[
 _AT = "2026-10-13T09:00:00.000000Z"
 _STATE = (
     "tested; empty: no contact, nor many expected; too_few: contacts; missing: no contact anywhere when there always "
-    "are some; cold_start: too little history; late: not complete when it was judged; special_day: one of "
-    "incidents.special_days; null: nobody has looked."
+    "are some, or none in this segment, while others have some, for too long to be chance; cold_start: too little "
+    "history; late: not complete when it was judged; special_day: one of incidents.special_days; null: nobody has "
+    "looked."
 )
 _BEYOND = "More windows match than are read, 50,000: the earliest are left out."
 
@@ -91,7 +92,10 @@ class WindowDetails(Part):
     score: float | None = Field(description="-log10 of the adjusted p-value; null: nothing was tested.", examples=[6.1])
     leading_metric: str | None = Field(description="Family of the test that says most.", examples=["hold_time_seconds"])
     leading_kind: str | None = Field(description="Which test of it.", examples=["shift"])
-    observed: float | None = Field(description="Of that test: count, or mean in the metric's own unit.", examples=[191])
+    observed: float | None = Field(
+        description="Of that test: count, or mean in the metric's own unit. Contacts, where they are missing.",
+        examples=[191],
+    )
     expected: float | None = Field(description="What is usual, likewise.", examples=[62.0])
     contacts: int = Field(description="All contacts.", examples=[28])
     anomalies: int = Field(description="Contacts that the detector found unusual.", examples=[3])
@@ -106,7 +110,9 @@ class SegmentDetails(Part):
     )
     level: int = Field(description="How many dimensions it names; 0: all contacts.", examples=[2])
     highest_score: float | None = Field(description="Of these windows; null: none was tested.", examples=[6.1])
-    windows: list[WindowDetails] = Field(description="The earliest first; none without contacts but of all contacts.")
+    windows: list[WindowDetails] = Field(
+        description="The earliest first; without contacts only those of all contacts, and those where some are missing."
+    )
 
 
 class SegmentList(Part):

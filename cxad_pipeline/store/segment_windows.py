@@ -5,7 +5,8 @@ Belongs here: writing and reading rollups, and which windows were counted. Does 
 (`metric_sums`), the listing for people (`window_listing`, which can be had from here too).
 
 Segments and metrics are known by their names, not by their place in a tree: the tree that reads may be another than the
-one that has written. A cell without contacts has no row, but for all contacts, where a zero is news.
+one that has written. A cell without contacts has no row, but for all contacts, where a zero is news; those in which the
+contacts of a segment are missing get one when they are judged (`silent_windows`).
 """
 
 from __future__ import annotations

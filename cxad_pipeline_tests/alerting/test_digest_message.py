@@ -17,6 +17,7 @@ from cxad_pipeline.alerting.incident_messages import MessageContext
 from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.incidents.incident import Example
 from cxad_pipeline.interactions.schema import InteractionSchema
+from cxad_pipeline.store.silent_windows import SilentSegment
 
 UNTIL = dt.datetime(2026, 10, 13, 5, tzinfo=dt.UTC)
 CONTEXT = MessageContext(
@@ -32,6 +33,13 @@ BUSY = replace(
     windows_without_data=1,
     most_severe=incident().examples,
     dead_letters=3,
+)
+SILENT = SilentSegment(
+    (("queue", "billing"), ("channel", "voice")),
+    int((UNTIL - dt.timedelta(hours=20)).timestamp()),
+    int((UNTIL - dt.timedelta(hours=16)).timestamp()),
+    4,
+    163.4,
 )
 
 
@@ -107,6 +115,7 @@ def test_nothing_to_say_is_no_digest() -> None:
         {"silenced": 1},
         {"anomalies": 1},
         {"windows_without_data": 1},
+        {"silent_segments": (SILENT,)},
         {"silent_since": UNTIL - dt.timedelta(days=2)},
         {"most_severe": incident().examples},
         {"dead_letters": 1},
@@ -115,6 +124,35 @@ def test_nothing_to_say_is_no_digest() -> None:
 )
 def test_each_thing_alone_is_worth_a_digest(changes: dict[str, Any]) -> None:
     assert_slack_takes(list(message_of(replace(QUIET, **changes)).blocks))
+
+
+def test_segments_without_contacts_are_named_beside_a_day_that_is_quiet_elsewhere() -> None:
+    message = message_of(
+        replace(QUIET, silent_segments=(SILENT, replace(SILENT, segment=(("queue", "fax"),), windows=1)))
+    )
+    assert message.headline.startswith("Digest: 0 further incidents, 0 anomalies, 2 segments WITHOUT CONTACTS · ")
+    lines = message.text.splitlines()
+    assert lines[3:] == [
+        "No contacts where there always are some: missing data, or nobody gets through",
+        "  billing / voice · none in 4 windows of 12 Oct 11:00-15:00 Europe/Berlin, usually 163",
+        "  fax · none in 1 window of 12 Oct 11:00-15:00 Europe/Berlin, usually 163",
+        "Incidents: https://example.test/i",
+    ]
+    slack = [text["text"] for text in texts_of(list(message.blocks))]
+    for line in lines[4:6]:
+        assert line.strip() in slack
+        assert line.strip() in message.html
+
+
+def test_of_many_segments_without_contacts_the_first_are_named_and_the_rest_counted() -> None:
+    many = tuple(replace(SILENT, segment=(("queue", f"<q{number}> & " + "x" * 200),)) for number in range(8))
+    message = message_of(replace(QUIET, silent_segments=many))
+    assert "8 segments WITHOUT CONTACTS" in message.headline
+    assert "<q4>" in message.text
+    assert "<q5>" not in message.text
+    assert "and 3 more" in message.text
+    assert "&lt;q4&gt; &amp; xx" in message.html
+    assert_slack_takes(list(message.blocks))
 
 
 def test_missing_data_do_not_read_as_a_quiet_day() -> None:

@@ -238,10 +238,12 @@ def test_what_a_silence_kept_back_is_told_when_it_has_ended() -> None:
     assert again(OPEN, NOTHING, max_age_hours=1) == []
 
 
-def test_a_silence_takes_back_what_waits() -> None:
-    (decision,) = again(OPEN, WAITING, silenced=True)
+@pytest.mark.parametrize("known", [OPEN, CALM], ids=["critical", "critical no more"])
+def test_a_silence_takes_back_what_waits(known: Incident) -> None:
+    (decision,) = again(known, WAITING, silenced=True)
     assert f"{ID}:opened" in decision.withdrawn
     assert decision.told == NOTHING
+    assert again(known, WAITING) == []
 
 
 def test_the_digest_tells_only_what_nobody_knows() -> None:

@@ -162,10 +162,11 @@ def test_an_open_loop_charges_a_stall_to_all_requests_that_were_due(code: Any, l
 
 
 def test_a_closed_loop_charges_a_stall_to_the_one_request_that_met_it(code: Any, load: Callable[..., Any]) -> None:
-    with standing_in(echo, stalls={20: 0.6}) as (port, _):
+    stall = 3.0  # far longer than a busy machine lets an answer wait
+    with standing_in(echo, stalls={20: stall}) as (port, _):
         found = code.load_generator.generate(load(port, 200))
-    assert max(found.latencies) >= 0.6e9
-    assert code.load_generator.percentile(found.latencies, 0.99) < 0.3e9
+    assert max(found.latencies) >= stall * 1e9
+    assert code.load_generator.percentile(found.latencies, 0.99) < stall / 2 * 1e9
 
 
 @given(

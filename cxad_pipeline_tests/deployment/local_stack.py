@@ -22,7 +22,7 @@ from typing import Any
 from compose_project import copies, dockerfile, env_file, image_environment, services
 
 _SCRIPTS = Path(sys.executable).parent
-_READY_SECONDS = 180
+_READY_SECONDS = 400
 
 
 class LocalStack:
@@ -103,8 +103,8 @@ class LocalStack:
     def wait(self, service: str, path: str = "") -> None:
         """Until the service is healthy; with a path, until that page answers, which is quicker to ask."""
         deadline = time.monotonic() + _READY_SECONDS
-        port = next(port for name, (_, port) in self._addresses.items() if name.startswith(f"{service}:"))
-        while not (_answers(f"http://127.0.0.1:{port}{path}") if path else self.healthy(service)):
+        ports = [port for name, (_, port) in self._addresses.items() if name.startswith(f"{service}:")]
+        while not (_answers(f"http://127.0.0.1:{ports[0]}{path}") if path else self.healthy(service)):
             ended = self._running[service].poll() is not None
             if ended or time.monotonic() > deadline:
                 raise AssertionError(f"{service} {'ended' if ended else 'is not ready'}:\n{self.log(service)[-4000:]}")

@@ -74,7 +74,7 @@ def running_drain(settings: Settings) -> Iterator[list[dict[str, Any]]]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -218,7 +218,7 @@ class Server:
 
     def connect(self, host: str = "127.0.0.1") -> http.client.HTTPConnection:
         assert self.port is not None
-        return http.client.HTTPConnection(host, self.port, timeout=60)
+        return http.client.HTTPConnection(host, self.port, timeout=120)
 
     def get(self, path: str, host: str = "127.0.0.1", headers: dict[str, str] | None = None) -> Answer:
         with contextlib.closing(self.connect(host)) as connection:
@@ -231,7 +231,7 @@ def read(connection: http.client.HTTPConnection) -> Answer:
     return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
 
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Wait until a condition holds, and give what it gave."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -253,6 +253,8 @@ def real_server(folder: Path, serving: ServingSettings, *options: str, body_seco
         "front_examples:serve",
         "--app-dir",
         str(Path(__file__).parent),
+        "--timeout-worker-healthcheck",  # of several workers; one that starts slowly is not to be killed for that
+        "120",
     ]
     environment = {
         **os.environ,

@@ -72,7 +72,7 @@ class StreamService:
     def client(self) -> httpx2.Client:
         # A connection for each request, so that every worker gets some; no certificates, which take time to load.
         limits = httpx2.Limits(max_keepalive_connections=0)
-        return httpx2.Client(base_url=self.url, timeout=60, trust_env=False, verify=False, limits=limits)
+        return httpx2.Client(base_url=self.url, timeout=120, trust_env=False, verify=False, limits=limits)
 
     def publish(self, events: list[dict[str, Any]]) -> str:
         with self.client() as client:
@@ -83,9 +83,9 @@ class StreamService:
             return dict(client.get("/state").raise_for_status().json())
 
     def terminate(self) -> None:
-        """Ask it to end, and wait for it; a minute is enough on any machine."""
+        """Ask it to end, and wait for it; two minutes are enough on any machine."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=120)
 
 
 @contextmanager
@@ -95,6 +95,7 @@ def running(folder: Path, *, workers: int = 1, grace: int = 20, **stream: Any) -
     environment = os.environ | {_SETTINGS: settings, "PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-m", "uvicorn", "--factory", "stream_service:create_app", "--host", "127.0.0.1"]
     command += ["--port", "0", "--workers", str(workers), "--timeout-graceful-shutdown", str(grace)]
+    command += ["--timeout-worker-healthcheck", "120"]  # a worker that starts slowly is not to be killed for that
     log = folder / "service.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -107,12 +108,12 @@ def running(folder: Path, *, workers: int = 1, grace: int = 20, **stream: Any) -
         finally:
             if process.poll() is None:
                 process.terminate()
-                process.wait(timeout=60)
+                process.wait(timeout=120)
 
 
 def wait_until(condition: Any, service: StreamService) -> None:
     """Wait for a condition, and end with the service's log when it does not come or the service is gone."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         if time.monotonic() > deadline or service.process.poll() is not None:
             raise AssertionError(service.log.read_text())

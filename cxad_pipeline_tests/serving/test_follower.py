@@ -339,14 +339,14 @@ def test_who_asks_is_answered_when_mlflow_has_been_asked_and_it_ends_when_told(r
     thread.start()
     try:
         follower.ask(answers.put)
-        assert answers.get(timeout=60)["error"].startswith("no champion")
+        assert answers.get(timeout=120)["error"].startswith("no champion")
         version = world.new_champion()
         follower.ask(answers.put)
-        assert answers.get(timeout=60) == {"error": None}
+        assert answers.get(timeout=120) == {"error": None}
         assert copy_in(world).version == version
         damage(world.detector_folder(world.new_champion()), "no JSON")
         follower.ask(answers.put)
-        assert "no valid JSON" in answers.get(timeout=60)["error"]
+        assert "no valid JSON" in answers.get(timeout=120)["error"]
     finally:
         stop.set()
         follower.wake()
@@ -363,7 +363,7 @@ def test_it_polls_without_being_asked(registry_world: RegistryWorld):
     thread.start()
     try:
         for _ in range(2):
-            version, end = world.new_champion(), time.monotonic() + 60
+            version, end = world.new_champion(), time.monotonic() + 120
             while (copy := world.copy()) is None or copy.version != version:
                 assert time.monotonic() < end
                 time.sleep(0.02)
@@ -386,7 +386,7 @@ def test_the_files_of_a_champion_can_be_away_for_a_while(registry_world: Registr
     assert f"version {version} of cx-anomaly-detector" in follower.status()["refused"]
     assert world.copy() is None
     world.move_files(version, place)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while world.copy() is None:
         assert time.monotonic() < end
         follower.look(careful=False)

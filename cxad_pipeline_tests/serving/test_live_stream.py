@@ -28,7 +28,7 @@ def _stream(**stream: Any) -> LiveStream:
 
 def _run(scenario: Callable[[], Awaitable[None]], *, debug: bool = False) -> None:
     async def limited() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await scenario()
 
     asyncio.run(limited(), debug=debug)

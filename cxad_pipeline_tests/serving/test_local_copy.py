@@ -184,13 +184,16 @@ def test_whoever_reads_meanwhile_finds_a_model_that_works(tmp_path: Path):
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for version in range(2, 22):
+    version = 1
+    while version < 21 or len(seen) <= 5:  # readers that are slow have some more to see
+        version += 1
         keep(tmp_path, SCHEMA, SOURCE, fetching(other_detector() if version % 2 else fitted_detector(), str(version)))
+        if faults:
+            break
     done.set()
     for reader in readers:
         reader.join()
     assert faults == []
-    assert len(seen) > 5
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_store_world import damage, other_detector, until
+from model_store_world import PATIENCE, damage, other_detector, until
 from serving_examples import CONFIG, fitted_detector, interactions, simulated
 
 from cxad_pipeline.detection import Detector
@@ -27,6 +27,12 @@ from cxad_pipeline.serving.model_store import ModelStore
 from cxad_pipeline.serving.snapshot import Snapshot
 from cxad_pipeline.serving.state_folder import model_source, works_for, write_json
 from cxad_pipeline.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer for a load than a service waits for it before it starts without a model."""
+    monkeypatch.setattr("cxad_pipeline.serving.model_store._START_SECONDS", PATIENCE)
 
 
 @pytest.fixture

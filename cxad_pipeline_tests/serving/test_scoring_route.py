@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
-from service_world import ServiceWorld
+from service_world import PATIENCE, ServiceWorld
 from serving_examples import interactions, json_body, records, snapshot
 from starlette.testclient import TestClient
 
@@ -22,8 +22,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """The app with a model, started as a server starts it; the sidecar's tests are elsewhere."""
     world = ServiceWorld(tmp_path_factory.mktemp("app"), max_records=1_000)
     world.place_model()
-    with local_client(world) as made:
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        # However busy the machine is, it does not start before the model is loaded.
+        patch.setattr("cxad_pipeline.serving.model_store._START_SECONDS", PATIENCE)
+        with local_client(world) as made:
+            yield made
 
 
 def local_client(world: ServiceWorld) -> TestClient:

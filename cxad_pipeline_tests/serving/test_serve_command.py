@@ -12,8 +12,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +144,25 @@ def _refused(world: ServiceWorld, **variables: str) -> str:
 
 
 def test_requests_in_flight_are_answered_when_it_is_asked_to_stop(world: ServiceWorld) -> None:
-    body = json_body(interactions(6_000))
-    with world.running() as service, ThreadPoolExecutor(4) as threads:
-        answers = [threads.submit(_post, service, body, "/score?explain=true") for _ in range(4)]
+    body = json_body(interactions(2_000))
+    with world.running() as service, contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(contextlib.closing(HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)))
+            for _ in range(4)
+        ]
+        for connection in connections:
+            connection.putrequest("POST", "/score?explain=true")
+            connection.putheader("Content-Type", "application/json")
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body[:1_000])  # however fast it is, none of them is answered before the rest is there
         until(lambda: _in_flight(service) == 5)  # with the one that asks
         service.process.send_signal(signal.SIGTERM)
-        statuses = [answer.result().status_code for answer in answers]
-        assert statuses == [200] * 4
+        until(lambda: not _listens(service.port))
+        for connection in connections:
+            connection.send(body[1_000:])
+        answers = [connection.getresponse() for connection in connections]
+        assert [answer.status for answer in answers] == [200] * 4
+        assert [json.load(answer)["total_records"] for answer in answers] == [2_000] * 4
         assert service.process.wait(PATIENCE) == 0
 
 
@@ -334,6 +348,28 @@ def test_workers_end_when_their_parent_is_killed(world: ServiceWorld) -> None:
         service.process.wait(PATIENCE)
         until(lambda: not _listens(service.port))
         until(lambda: not _in_session(service.process.pid))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_worker_that_stands_still_for_some_seconds_is_not_killed(world: ServiceWorld) -> None:
+    """As on a busy machine; uvicorn by itself gives it five."""
+    with world.running(CXAD_SERVING__WORKERS="2") as service:
+        workers = until(lambda: len(found := _workers(service)) == 2 and found)
+        os.kill(min(workers), signal.SIGSTOP)
+        stopped = time.monotonic()
+        until(lambda: time.monotonic() - stopped > 8)
+        os.kill(min(workers), signal.SIGCONT)
+        assert _workers(service) == workers
+
+
+def _workers(service: RunningService) -> set[int]:
+    """Processes that uvicorn has started."""
+    found = set()
+    for process in _in_session(service.process.pid):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if b"multiprocessing.spawn" in Path("/proc", process, "cmdline").read_bytes():
+                found.add(int(process))
+    return found
 
 
 def _listens(port: int) -> bool:

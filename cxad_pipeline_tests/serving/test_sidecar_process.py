@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_store_world import RegistryWorld, damage, other_detector, served_files, until, world_in
+from model_store_world import PATIENCE, RegistryWorld, damage, other_detector, served_files, until, world_in
 from serving_examples import fitted_detector, interactions
 from unused_ports import unused_port
 
@@ -33,6 +33,13 @@ from cxad_pipeline.serving.supervision import Supervisor
 from cxad_pipeline.settings import Settings
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="processes are looked up in /proc")
+
+
+@pytest.fixture(autouse=True)
+def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may hold up a sidecar's beat, or a load, for longer than a worker waits for them in life."""
+    for limit in ("sidecar_status._FRESH_SECONDS", "sidecar_status._MISSING_SECONDS", "model_store._START_SECONDS"):
+        monkeypatch.setattr(f"cxad_pipeline.serving.{limit}", PATIENCE)
 
 
 @pytest.fixture
@@ -66,16 +73,24 @@ class Worker:
 
 def sidecars(state: Path) -> list[int]:
     """Sidecar processes that have a state folder's lock open."""
-    lock, found = os.fspath(state / "sidecar.lock"), []
+    found = []
     for process in Path("/proc").iterdir():
         try:
-            if b"-m\0cxad_pipeline.serving.sidecar\0" in (process / "cmdline").read_bytes() and any(
-                os.fspath(handle.readlink()) == lock for handle in (process / "fd").iterdir()
-            ):
-                found.append(int(process.name))
+            called = b"-m\0cxad_pipeline.serving.sidecar\0" in (process / "cmdline").read_bytes()
+            handles = list((process / "fd").iterdir()) if called else []
         except OSError:  # it is none, or has ended meanwhile
             continue
+        if any(leads_to(handle, state / "sidecar.lock") for handle in handles):
+            found.append(int(process.name))
     return found
+
+
+def leads_to(handle: Path, file: Path) -> bool:
+    """Whether a file descriptor, as /proc has it, is one of a file; not if it was closed since it was listed."""
+    try:
+        return handle.readlink() == file
+    except OSError:
+        return False
 
 
 def test_workers_follow_the_champion_and_refuse_what_is_no_good(registry_world: RegistryWorld):
@@ -91,7 +106,7 @@ def test_workers_follow_the_champion_and_refuse_what_is_no_good(registry_world: 
             second = world.new_champion(other_detector())
             held = one.models.current
             assert held is not None
-            outcomes = await asyncio.gather(*(worker.models.reload(60) for worker in (one, one, two)))
+            outcomes = await asyncio.gather(*(worker.models.reload(PATIENCE) for worker in (one, one, two)))
             assert outcomes[0] is outcomes[1]
             for outcome in (outcomes[0], outcomes[2]):
                 assert (outcome.after, outcome.error) == (second, None)
@@ -101,19 +116,19 @@ def test_workers_follow_the_champion_and_refuse_what_is_no_good(registry_world: 
             )
 
             world.crown(first)
-            outcome = await one.models.reload(60)
+            outcome = await one.models.reload(PATIENCE)
             assert (outcome.before, outcome.after, outcome.changed) == (second, first, True)
-            assert (await one.models.reload(60)).changed is False
+            assert (await one.models.reload(PATIENCE)).changed is False
             await until(lambda: two.version == first)
 
             third = world.new_champion()
             damage(world.detector_folder(third), "truncated arrays")
-            outcome = await two.models.reload(60)
+            outcome = await two.models.reload(PATIENCE)
             assert (outcome.before, outcome.after, outcome.changed) == (first, first, False)
             assert outcome.error is not None
             assert outcome.error.startswith(f"version {third} is no detector that can serve: arrays.npz")
             await until(lambda: one.failures and two.failures)
-            await one.models.reload(60)  # it is refused again
+            await one.models.reload(PATIENCE)  # it is refused again
             assert one.failures == two.failures == [outcome.error]
 
             await until(lambda: one.models.status()["last_error"] == outcome.error)
@@ -155,7 +170,7 @@ def test_while_mlflow_is_away_the_last_good_copy_serves_or_it_is_told_that_there
                 assert "pa55word" not in json.dumps(status)
             assert one.models.status()["model"]["version"] == "4"
             assert other.models.status()["model"] is None
-            outcome = await other.models.reload(60)
+            outcome = await other.models.reload(PATIENCE)
             assert (outcome.before, outcome.after, outcome.changed) == (None, None, False)
             assert outcome.error is not None
             assert "does not answer" in outcome.error
@@ -260,7 +275,7 @@ def test_a_fetch_that_hangs_stops_nothing_else_and_what_it_leaves_is_removed(
             good = world.copies()
             second = world.new_champion(other_detector())
             place = world.move_files(second, served_files(port))
-            asked = asyncio.create_task(worker.models.reload(60))
+            asked = asyncio.create_task(worker.models.reload(PATIENCE))
             await until(lambda: len(world.copies()) == 2)  # the one that is being fetched has its folder
             before = worker.models.status()["sidecar"]["at"]
             await until(lambda: worker.models.status()["sidecar"]["at"] != before)  # the others go on
@@ -277,7 +292,7 @@ def test_a_fetch_that_hangs_stops_nothing_else_and_what_it_leaves_is_removed(
 
             third = world.new_champion()
             world.move_files(third, served_files(port))
-            asked = asyncio.create_task(worker.models.reload(60))
+            asked = asyncio.create_task(worker.models.reload(PATIENCE))
             await until(lambda: len(world.copies()) == 3)
         assert sidecars(world.state) == []
         with pytest.raises(asyncio.CancelledError):
@@ -300,7 +315,7 @@ def test_a_full_disk_costs_no_model_and_no_sign_of_life(registry_world: Registry
             (pid,) = sidecars(world.state)
             second = world.new_champion(other_detector())
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-            outcome = await worker.models.reload(60)
+            outcome = await worker.models.reload(PATIENCE)
             assert (outcome.before, outcome.after, outcome.changed) == (first, first, False)
             assert outcome.error is not None
             assert outcome.error.startswith(f"version {second} can't be kept in {world.state} (")
@@ -309,16 +324,21 @@ def test_a_full_disk_costs_no_model_and_no_sign_of_life(registry_world: Registry
 
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (16, resource.RLIM_INFINITY))
             beat = world.state / "sidecar.json"
-            content, last = beat.read_text(), beat.stat().st_mtime_ns
-            for _ in range(2):
-                await until(lambda last=last: beat.stat().st_mtime_ns > last)
+
+            async def next_beat() -> None:
                 last = beat.stat().st_mtime_ns
+                await until(lambda: beat.stat().st_mtime_ns > last)
+
+            await next_beat()  # one may have been written already, and only not yet be in its place
+            content = beat.read_text()
+            for _ in range(2):
+                await next_beat()
             assert beat.read_text() == content  # it could not be written, and yet lives
             assert json.loads(content)["pid"] == pid
 
             unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
-            outcome = await worker.models.reload(60)
+            outcome = await worker.models.reload(PATIENCE)
             assert (outcome.before, outcome.after, outcome.error) == (first, second, None)
             assert sidecars(world.state) == [pid]
 
@@ -342,9 +362,9 @@ def test_a_second_service_on_a_state_folder_serves_nothing_of_the_first_and_says
                 await until(lambda: theirs.models.status()["sidecar"]["works_for_another"])
                 if version is None:
                     version = world.new_champion()
-                    assert (await ours.models.reload(60)).after == version
+                    assert (await ours.models.reload(PATIENCE)).after == version
                 await until(lambda: theirs.models.status()["copy_of_another"])
-                outcome = await theirs.models.reload(60)
+                outcome = await theirs.models.reload(PATIENCE)
                 assert (outcome.after, outcome.changed) == (None, False)
                 status = theirs.models.status()
                 assert theirs.models.current is None
@@ -359,7 +379,7 @@ def test_a_second_service_on_a_state_folder_serves_nothing_of_the_first_and_says
                     "another service uses the state folder: the champion is not followed; give each service a "
                     "serving.state of its own (its log names the other one)"
                 ]
-                assert (await ours.models.reload(60)).error is None
+                assert (await ours.models.reload(PATIENCE)).error is None
                 assert (ours.failures, concerns(ours.models.status(), 0)) == ([], [])
 
     asyncio.run(scenario())
@@ -379,7 +399,7 @@ def test_a_second_service_with_another_store_says_that_its_anomalies_go_astray(r
                 await until(lambda: theirs.failures)
                 assert f"anomalies to sqlite:///{world.folder}/store.db" in theirs.failures[0]
                 assert "other.db" in theirs.failures[0]
-                assert (await theirs.models.reload(60)).error == theirs.failures[0]
+                assert (await theirs.models.reload(PATIENCE)).error == theirs.failures[0]
 
     asyncio.run(scenario())
 
@@ -399,7 +419,7 @@ def test_while_mlflow_is_away_the_log_has_our_warning_alone(registry_world: Regi
         child.stdin.flush()
         asyncio.run(until(lambda: told.exists() and "does not answer" in told.read_text()))
     finally:
-        _, log = child.communicate(timeout=60)
+        _, log = child.communicate(timeout=PATIENCE)
     assert log.count(b"MLflow does not answer") == 1
     assert b"Retrying" not in log
     assert b"urllib3.connectionpool" not in log

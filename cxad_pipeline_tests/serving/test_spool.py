@@ -149,7 +149,7 @@ def test_what_is_appended_is_handed_over_by_itself(tmp_path: Path) -> None:
         await spool.start()
         spool.append([anomaly("I-1")])
         (only,) = segment_sizes(spool_folder(tmp_path))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (descriptor := claim(only)) is None:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
@@ -232,7 +232,7 @@ def test_the_limit_counts_what_other_workers_left(tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_whole_records_and_no_line_is_torn(tmp_path: Path) -> None:
     worker = run_python(LIMITED, tmp_path)
-    said = json.loads(worker.communicate(timeout=60)[0])
+    said = json.loads(worker.communicate(timeout=120)[0])
     assert worker.returncode == 0
     assert said["lost"] > 10
     assert said["kept"][-1] == "I-59-1", "kept again once there is room"
@@ -259,7 +259,7 @@ def test_a_folder_that_cannot_be_written_loses_and_raises_nothing(
 
 def test_a_shortage_of_descriptors_loses_nothing_and_is_told_once_each_time(tmp_path: Path) -> None:
     worker = run_python(NO_DESCRIPTORS, tmp_path)
-    first, second, lost = map(json.loads, worker.communicate(timeout=60)[0].splitlines())
+    first, second, lost = map(json.loads, worker.communicate(timeout=120)[0].splitlines())
     assert worker.returncode == 0
     assert lost == 0
     names = [f"{episode}-{number}-{part}" for episode in range(2) for number in range(8) for part in range(4)]

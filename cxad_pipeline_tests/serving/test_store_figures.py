@@ -38,11 +38,11 @@ def test_figures_are_read_again_and_again_until_told_to_stop(settings: Settings,
     thread.start()
     try:
         with told:
-            assert told.wait_for(lambda: bool(reports), 60)
+            assert told.wait_for(lambda: bool(reports), 120)
         assert reports[0] == {"pending": 0, "failing": 0, "dead": 0, "oldest_due_at": None, "open_incidents": 0}
         _filled(store)
         with told:
-            assert told.wait_for(lambda: reports[-1] is not None and reports[-1]["dead"] == 1, 60)
+            assert told.wait_for(lambda: reports[-1] is not None and reports[-1]["dead"] == 1, 120)
         last = reports[-1]
         assert last is not None
         assert (last["pending"], last["open_incidents"]) == (1, 2)

@@ -172,7 +172,7 @@ def test_a_worker_that_is_gone_is_left_out_of_ids_once_no_buffer_can_hold_its_ev
 
 def _run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def limited() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await scenario()
 
     asyncio.run(limited())

@@ -26,7 +26,8 @@ from cxad_pipeline.store.silences import add_silence
 pytest_plugins = ["store_databases"]
 
 NOW = dt.datetime.now(dt.UTC)
-HOUR = dt.timedelta(hours=1)
+DAY = dt.timedelta(days=1)
+"""Longer than it takes from the import of this module, which `NOW` is of, to the last test of a slow run."""
 VOICE: Key = (("channel", "voice"),)
 
 
@@ -60,10 +61,10 @@ def test_expected_leaves_out_its_like_while_its_silence_holds(store: Store) -> N
     )
     others = {"other reason", "no reason", "other queue", "no queue"}
     with store.writing() as connection:
-        add_feedback(connection, "judged", "expected", by="ann", at=NOW - HOUR, until=NOW + HOUR)
+        add_feedback(connection, "judged", "expected", by="ann", at=NOW - DAY, until=NOW + DAY)
     assert _shown(store) == others
     with store.writing() as connection:
-        add_feedback(connection, "no queue", "expected", by="ann", at=NOW - 2 * HOUR, until=NOW - HOUR)
+        add_feedback(connection, "no queue", "expected", by="ann", at=NOW - 2 * DAY, until=NOW - DAY)
     assert _shown(store) == others - {"no queue"}  # itself, though its silence has ended
 
 
@@ -101,8 +102,8 @@ def test_a_silence_of_anomalies_leaves_out_what_it_covers_while_it_holds(
             segment=segment,
             metric=metric,
             owner="ann",
-            starts_at=NOW + starts * HOUR,
-            ends_at=NOW + ends * HOUR,
+            starts_at=NOW + starts * DAY,
+            ends_at=NOW + ends * DAY,
         )
     assert _shown(store) == {"a", "b", "c", "d"} - hidden
     assert _shown(store, hide_expected=False) == {"a", "b", "c", "d"}
@@ -127,7 +128,7 @@ def test_pages_are_full_and_hold_each_anomaly_that_is_not_left_out_once(store: S
     )
     with store.writing() as connection:
         add_silence(
-            connection, scope="anomalies", segment=VOICE, metric=None, owner="ann", starts_at=NOW, ends_at=NOW + HOUR
+            connection, scope="anomalies", segment=VOICE, metric=None, owner="ann", starts_at=NOW, ends_at=NOW + DAY
         )
     pages = _pages(store, limit=limit)
     assert all(len(page) == limit for page in pages[:-1])
