@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -103,8 +104,11 @@ def save_calibration(store: Store) -> None:
         record_calibration(connection, record)
 
 
-def save_windows(store: Store, number: int, *, seconds: int = HOUR) -> SegmentTree:
-    """Windows from Monday on: 10 contacts an hour in billing, 20 in sales; the last one of billing scores highest."""
+def save_windows(store: Store, number: int, *, seconds: int = HOUR, not_answered: Sequence[int] = ()) -> SegmentTree:
+    """Windows from Monday on: 10 contacts an hour in billing, 20 in sales; the last one of billing scores highest.
+
+    In some of them `csat` is in the state "not answered" everywhere.
+    """
     tree = SegmentTree.of(
         ("queue", "channel", "language"),
         [("billing", "voice", "de"), ("billing", "chat", "de"), ("sales", "chat", "en"), ("sales", "voice", "en")],
@@ -125,10 +129,11 @@ def save_windows(store: Store, number: int, *, seconds: int = HOUR) -> SegmentTr
     states[0, 0], score[0, 0] = State.COLD_START, np.nan
     observed, expected = np.full(shape, 400.0), np.full(shape, 300.0)
     evidence = [Evidence("aht_seconds", "shift", score, True, observed, expected, np.ones(shape, dtype=np.bool_))]
-    findings = Findings(
-        windows, score, 10.0**-score, np.ones((1, *shape)), evidence, states, np.zeros((2, *shape), np.int8)
-    )
+    of_metrics = np.zeros((2, *shape), np.int8)
+    of_metrics[1][:, list(not_answered)] = State.NOT_ANSWERED
+    findings = Findings(windows, score, 10.0**-score, np.ones((1, *shape)), evidence, states, of_metrics)
     with store.writing() as connection:
         replace_rollups(connection, tree, METRICS, rollups, at=at(number))
-        record_findings(connection, findings_rows(connection, tree, findings, 0, number))
+        answered = {metric.name: np.full(shape, 0.5) for metric in METRICS}
+        record_findings(connection, findings_rows(connection, tree, findings, answered, 0, number))
     return tree

@@ -1,12 +1,14 @@
 """What is decided on a change of an incident: notices, withdrawn keys, and what is remembered.
 
-Belongs here: the form of a decision, and to whom a notice goes. Does not belong here: the rules (`notices`).
+Belongs here: the form of a decision, the keys of notices, and to whom one goes. Does not belong here: the rules
+(`notices`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from cxad_pipeline.alerting.channels.channel import Channel
@@ -48,3 +50,20 @@ def receivers(notice: Notice, channels: Iterable[Channel]) -> list[str]:
 def topic_of(incident_id: str) -> str:
     """What all messages of one incident have in common."""
     return f"incident:{incident_id}"
+
+
+def key_of(incident_id: str, kind: NoticeKind, number: int) -> str:
+    """Of a message of an incident: `opened` comes once; all others count."""
+    return f"{topic_of(incident_id)}:{kind}" + ("" if kind == "opened" else f":{number}")
+
+
+def waiting_keys(incident_id: str, told: Told, now: datetime) -> tuple[str, ...]:
+    """Keys that the message which waits can have; none where none does.
+
+    The number tells which message it is, and only of the first of which kind. One that is due waits no more, though a
+    channel may not have it yet.
+    """
+    if told.at is None or told.at <= now:
+        return ()
+    kinds: tuple[NoticeKind, ...] = ("opened",) if told.number == 1 else ("update", "resolved")
+    return tuple(key_of(incident_id, kind, told.number) for kind in kinds)

@@ -6,7 +6,7 @@ what is told (`notices`), the channels (`channels`), the rows (`store.outbox`), 
 The promise: each message in the outbox reaches each of its channels at least once, or becomes a dead letter that can be
 seen and revived; nothing revives it by itself, also when its channel works again. Messages of one topic arrive in their
 order. A process that dies between sending and recording it leaves a claim that ends with its lease; the message is then
-sent again, marked `uncertain`. Doubles are dropped by the message's key where the channel can tell: with a bot token
+sent again, marked `uncertain`. Doubles are dropped by `Parcel.identity` where the channel can tell: with a bot token
 Slack is asked whether the message is there, and an e-mail has the same Message-ID each time, which mail programs show
 once. A webhook and the console cannot tell.
 """
@@ -51,7 +51,7 @@ PATIENCE = timedelta(days=3)
 that nothing waits for ever."""
 _UNSERVED = (
     "the channel is no longer configured where messages are delivered; configure it again and retry the message with "
-    "`cxad alerts --retry`, or leave it"
+    "`cxad alerts --retry`, or put it away with `cxad alerts --drop`"
 )
 _JITTER = 0.25
 _ERROR_LENGTH = 500
@@ -92,8 +92,8 @@ def deliver_due(
     refuses for good, or that failed `max_attempts` times, becomes a dead letter. So does one for a channel that is not
     among these and that nobody has tried to send for `UNSERVED`; unless there is no channel but the console, which is
     what a process has that was told nothing of the channels, such as one on a laptop. Where a channel says for how long
-    it wants to be left alone (a rate limit), all of its messages wait for so long, and none has lost an attempt; but
-    see `PATIENCE`.
+    it wants to be left alone (a rate limit), all of its messages wait for so long, also those that are queued
+    meanwhile, and none has lost an attempt; but see `PATIENCE`.
 
     Parameters
     ----------

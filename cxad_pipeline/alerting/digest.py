@@ -24,11 +24,14 @@ from cxad_pipeline.alerting.wording import (
 )
 from cxad_pipeline.incidents.incident import Example, Incident
 from cxad_pipeline.incidents.incident_words import count_words, segment_words
+from cxad_pipeline.store.judged_windows import NotJudged
 from cxad_pipeline.store.silent_windows import SilentSegment
+from cxad_pipeline.store.unanswered_metrics import UnansweredMetric
 
-INCIDENTS, SILENT, ANOMALIES = 15, 5, 5
+INCIDENTS, SILENT, UNANSWERED, ANOMALIES = 15, 5, 5, 5
 """Most of each that are listed; the rest is counted."""
 _SILENT_TITLE = "No contacts where there always are some: missing data, or nobody gets through"
+_UNANSWERED_TITLE = "Far fewer values than usual: surveys without answers, or missing data"
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,12 @@ class Digest:
         How many incidents a silence kept quiet.
     windows, windows_without_data
         Windows that were judged and that no digest has told yet, and those of them in which contacts are missing.
+    not_judged
+        Windows before or between these that nobody has judged though they usually have contacts; None: there are none.
     silent_segments
         Segments whose contacts are missing in some of these windows while others have some, the largest first.
+    unanswered
+        Metrics with far fewer values than usual in some of these windows, the one that misses most first.
     first, last
         Start of the first of these windows, and end of the last one; None where there are none.
     contacts, anomalies
@@ -68,7 +75,9 @@ class Digest:
     silenced: int = 0
     windows: int = 0
     windows_without_data: int = 0
+    not_judged: NotJudged | None = None
     silent_segments: tuple[SilentSegment, ...] = ()
+    unanswered: tuple[UnansweredMetric, ...] = ()
     first: datetime | None = None
     last: datetime | None = None
     contacts: int = 0
@@ -86,7 +95,9 @@ class Digest:
             or self.silenced
             or self.anomalies
             or self.windows_without_data
+            or self.not_judged
             or self.silent_segments
+            or self.unanswered
             or self.silent_since
             or self.most_severe
             or self.dead_letters
@@ -132,12 +143,21 @@ class _Told:
             parts = [plural(self.digest.anomalies, "anomaly", "anomalies")]
         if self.digest.incidents or self.digest.contacts:
             parts.insert(0, found)
+        if self.digest.not_judged is not None:
+            parts.append(f"{plural(self.digest.not_judged.windows, 'window')} NEVER JUDGED")
         if self.digest.silent_segments:
             parts.append(f"{plural(len(self.digest.silent_segments), 'segment')} WITHOUT CONTACTS")
+        if self.digest.unanswered:
+            metrics = {one.metric for one in self.digest.unanswered}
+            which = self._metric(*metrics) if len(metrics) == 1 else plural(len(metrics), "metric")
+            parts.append(f"FEW VALUES of {which}")
         if self.digest.dead_letters:
             parts.append(f"{plural(self.digest.dead_letters, 'message')} NOT DELIVERED")
         span = span_in_words(self.digest.since, self.digest.until, self.context.zone, self.digest.until)
         return f"Digest: {', '.join(parts)} · {span}"
+
+    def _metric(self, name: str) -> str:
+        return one_line(self.context.schema.words(name), SEGMENT)
 
     def _moment(self, moment: datetime) -> str:
         return moment_in_words(moment, self.context.zone, self.digest.until)
@@ -160,6 +180,12 @@ class _Told:
         if digest.windows_without_data:
             windows = plural(digest.windows, "window")
             lines.append(f"{digest.windows_without_data:,} of {windows} without data: missing, not quiet")
+        if digest.not_judged is not None:
+            missed = digest.not_judged
+            lines.append(
+                f"{plural(missed.windows, 'window')} of {self._span(missed.first, missed.last)} never judged: "
+                "not quiet, but unknown; see what did not land"
+            )
         lines.append(f"Told at once: {plural(digest.told, 'incident')}; {self.context.budget_words(digest.until)}")
         if digest.silenced:
             lines.append(f"Silenced: {plural(digest.silenced, 'incident')}")
@@ -182,6 +208,17 @@ class _Told:
             for one in found[:SILENT]
         ]
         return lines + ([f"and {len(found) - SILENT:,} more"] if len(found) > SILENT else [])
+
+    @property
+    def unanswered(self) -> list[str]:
+        found = self.digest.unanswered
+        lines = [
+            f"{self._metric(one.metric)} · {one_line(segment_words(one.segment), SEGMENT)} · "
+            f"{plural(one.values, 'value')} in {plural(one.windows, 'window')} of {self._span(one.first, one.last)}, "
+            f"usually {count_words(one.usual)}"
+            for one in found[:UNANSWERED]
+        ]
+        return lines + ([f"and {len(found) - UNANSWERED:,} more"] if len(found) > UNANSWERED else [])
 
     def _span(self, first: int, last: int) -> str:
         start, end = (datetime.fromtimestamp(moment, UTC) for moment in (first, last))
@@ -206,6 +243,8 @@ class _Told:
             lines += ["Incidents (severity, segment, what, since)", *(f"  {line}" for line in self.incidents)]
         if self.silent_segments:
             lines += [_SILENT_TITLE, *(f"  {line}" for line in self.silent_segments)]
+        if self.unanswered:
+            lines += [_UNANSWERED_TITLE, *(f"  {line}" for line in self.unanswered)]
         if self.anomalies:
             title = "Most severe single contacts (severity, start, interaction)"
             lines += [title, *examples_in_lines(self.anomalies)]
@@ -221,6 +260,8 @@ class _Told:
             blocks += [plain_section(line) for line in self.incidents]
         if self.silent_segments:
             blocks += [context(_SILENT_TITLE), *(plain_section(line) for line in self.silent_segments)]
+        if self.unanswered:
+            blocks += [context(_UNANSWERED_TITLE), *(plain_section(line) for line in self.unanswered)]
         if self.anomalies:
             blocks.append(context("Most severe single contacts: severity, interaction, start"))
         for severity, start, name, why in self.anomalies:
@@ -236,6 +277,8 @@ class _Told:
             parts.append(mail_html.table("Incidents", [(line,) for line in self.incidents]))
         if self.silent_segments:
             parts.append(mail_html.table(_SILENT_TITLE, [(line,) for line in self.silent_segments]))
+        if self.unanswered:
+            parts.append(mail_html.table(_UNANSWERED_TITLE, [(line,) for line in self.unanswered]))
         if self.anomalies:
             parts.append(mail_html.examples("Most severe single contacts", self.anomalies))
         if self.context.links:

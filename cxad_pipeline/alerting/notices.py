@@ -16,11 +16,14 @@ waits, how severe it was said to be, and how many notices there were. From it fo
 Two messages of one incident are at least `update_minutes` apart. A first message, another name or an end that comes
 sooner waits in the outbox under its key until the time has come, and is replaced there by what is newer: people are
 told once, in the latest state. Whether an incident is worse is looked at again when the time has come (`repeats`). What
-is not critical is left to the digest. While a silence lasts, nothing is said at all. What is merged or withdrawn while
-its first message waits was never told: should it come back, it is new.
+is not critical is left to the digest. What is merged or withdrawn while its first message waits was never told: should
+it come back, it is new.
 
-A message that waits may be taken by a channel in the very moment in which it is replaced. So an end is never written
-into a waiting message: that one is withdrawn, and the end has a key of its own, which is sent in either case.
+While a silence lasts, nothing new is told, and first messages and updates that wait are taken back; what is still open
+when it has ended is told then. An end that was reached before the silence goes out all the same, to those who wait for
+it, and so does what a channel was to have before and did not take.
+
+Whoever decides makes sure that no channel takes what waits before the decision is stored (`operations.telling`).
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cxad_pipeline.alerting.decisions import Decision as Decision
-from cxad_pipeline.alerting.decisions import Make, NoticeKind, Wording, topic_of
+from cxad_pipeline.alerting.decisions import Make, NoticeKind, Wording, key_of, topic_of, waiting_keys
 from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.settings.operations import AlertSettings
@@ -97,9 +100,9 @@ def repeats(
 ) -> list[tuple[Incident, Decision]]:
     """What is to be told of incidents only because time has passed.
 
-    An open critical incident that was told `repeat_hours` ago is told again, and one that became materially worse
-    within `update_minutes` of being told when they are over; one that was never told, because of a silence that has
-    ended, is told now; and what waits while a silence has begun is withdrawn.
+    An open critical incident that was told `repeat_hours` ago and has changed since is told again, and one that became
+    materially worse within `update_minutes` of being told when they are over; one that a silence kept back is told when
+    it has ended; and what waits while a silence has begun is withdrawn.
 
     Parameters
     ----------
@@ -153,10 +156,7 @@ class _Case:
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """Keys that the waiting message can have: the number tells which it was, not of which kind."""
-        if not self.waits:
-            return ()
-        return (self.key("opened", 1), *(self.key(kind, self.told.number) for kind in ("update", "resolved")))
+        return waiting_keys(self.after.id, self.told, self.now)
 
     @property
     def unheard(self) -> bool:
@@ -166,28 +166,40 @@ class _Case:
     @property
     def earliest(self) -> datetime:
         """When the next message may go out."""
-        if self.told.at is None:
-            return self.now
-        return (
-            self.told.at if self.waits else max(self.now, self.told.at + timedelta(minutes=self.policy.update_minutes))
-        )
+        if self.told.at is None or self.waits:
+            return self.told.at or self.now
+        return max(self.now, self.told.at + timedelta(minutes=self.policy.update_minutes))
 
     @property
     def worse(self) -> bool:
         return self.after.severity >= self.told.severity + MATERIALLY_WORSE
 
-    def key(self, kind: str, number: int) -> str:
-        """`opened` comes once; all others count."""
-        return f"{topic_of(self.after.id)}:{kind}" + ("" if kind == "opened" else f":{number}")
+    @property
+    def end_waits(self) -> bool:
+        return self.waits and self.before is not None and self.before.status != "open"
+
+    @property
+    def heard(self) -> Told:
+        """What is remembered when the waiting message is taken back.
+
+        The one before it came `update_minutes` before this one was due. How severe it said the incident to be is not
+        remembered: nothing, so that what is still open is told as it is then.
+        """
+        if self.unheard:
+            return NOTHING_TOLD
+        before = self.told.at - timedelta(minutes=self.policy.update_minutes) if self.told.at else self.now
+        return replace(self.told, at=min(self.now, before), severity=0.0)
 
     def nothing(self) -> Decision:
         return Decision((), (), self.told)
 
     def quiet(self) -> Decision:
-        """A silence lasts: what waits is taken back."""
+        """A silence lasts: what waits is taken back, unless it is the end."""
         if not self.waits:
             return self.nothing()
-        return Decision(self.waiting, (), NOTHING_TOLD if self.unheard else replace(self.told, at=self.now))
+        if self.end_waits and self.after.status != "open":
+            return self._rewritten()
+        return Decision(self.waiting, (), self.heard)
 
     def first(self) -> Decision:
         """Nobody was told of it yet. What ended unheard, in a silence, is not told when it is scored again."""
@@ -204,18 +216,23 @@ class _Case:
         """Time has passed over an open one."""
         if self.told.at is None:
             return self.first()
+        changed = self.after.updated_at > self.told.at
         if not self.told.critical:
-            return self.risen()
+            return self.risen() if changed else self.nothing()
         if self.earliest > self.now:
             return self.nothing()
         if self.worse:
-            return self.tell("update")
-        goes_on = self.now >= self.told.at + timedelta(hours=self.policy.repeat_hours)
+            return self.risen_further()
+        goes_on = changed and self.now >= self.told.at + timedelta(hours=self.policy.repeat_hours)
         return self.tell("repeat") if goes_on else self.nothing()
 
     def risen(self) -> Decision:
         """An open one that the digest told."""
         return self.tell("update") if self.after.critical and self.earliest <= self.now else self.nothing()
+
+    def risen_further(self) -> Decision:
+        """Materially worse; or what it was to be told of it was taken back, its name maybe among that."""
+        return self.tell("update", None if self.told.severity else "changed")
 
     def still_open(self) -> Decision:
         if self.before is not None and self.before.status != "open":
@@ -225,7 +242,7 @@ class _Case:
             return self._rewritten()
         if self.before is not None and _name(self.before) != _name(self.after):
             return self.tell("update", "changed")
-        return self.tell("update") if self.worse and self.earliest <= self.now else self.edit()
+        return self.risen_further() if self.worse and self.earliest <= self.now else self.edit()
 
     def ended(self) -> Decision:
         """It is resolved, merged or withdrawn."""
@@ -236,16 +253,14 @@ class _Case:
             return self.tell("resolved")
         if not self.waits:
             return self.edit()
-        # Where the waiting message was taken in this very moment, the edit sets it right.
-        if self.unheard:  # and stays so; the edit takes no number from those that are to come
-            notice = self._notice(self.key("edit", 0), "edit", self.now)
-            return Decision(self.waiting, (notice,), NOTHING_TOLD)
-        return replace(replace(self, told=replace(self.told, at=self.now)).edit(), withdrawn=self.waiting)
+        if self.unheard:
+            return Decision(self.waiting, (), NOTHING_TOLD)
+        return replace(replace(self, told=self.heard).edit(), withdrawn=self.waiting)
 
     def tell(self, kind: NoticeKind, wording: Wording | None = None, due: datetime | None = None) -> Decision:
         """A message of its own, in place of the one that waits."""
         due, number = due or self.earliest, self.told.number + 1
-        notice = self._notice(self.key(kind, number), wording or kind, due)
+        notice = self._notice(key_of(self.after.id, kind, number), wording or kind, due)
         told = Told(at=due, severity=self.after.severity, critical=True, number=number)
         return Decision(self.waiting, (notice,), told)
 
@@ -254,14 +269,14 @@ class _Case:
         if self.before is None or _same(self.make(self.before, "edit"), self.make(self.after, "edit")):
             return self.nothing()
         number = self.told.number + 1
-        notice = self._notice(self.key("edit", number), "edit", self.now)
+        notice = self._notice(key_of(self.after.id, "edit", number), "edit", self.now)
         return Decision((), (notice,), replace(self.told, number=number))
 
     def _rewritten(self) -> Decision:
         """The waiting message in the latest state, under its key and for the time that it had."""
         kind: NoticeKind = "opened" if self.unheard else "update" if self.after.status == "open" else "resolved"
         wording: Wording = "changed" if kind == "update" else kind
-        notice = self._notice(self.key(kind, self.told.number), wording, self.earliest)
+        notice = self._notice(key_of(self.after.id, kind, self.told.number), wording, self.earliest)
         return Decision((), (notice,), replace(self.told, severity=self.after.severity))
 
     def _notice(self, key: str, wording: Wording, due: datetime) -> Notice:

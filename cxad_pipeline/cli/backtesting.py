@@ -62,12 +62,15 @@ def summary_rows(found: Backtest, picture: str, settings: Settings) -> list[tupl
     """What a replay came to, as rows of the summary; times in the configured zone, as those of the listing."""
     zone = ZoneInfo(settings.timezone)
     first, last = (dt.datetime.fromtimestamp(int(s), zone) for s in (found.windows.start, found.windows.end))
+    raised = ", ".join(f"{segment_words(segment)} +{shift:g}" for segment, shift in found.raised.items())
     return [
         ("days", f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} {settings.timezone}"),
         ("incidents", f"{len(found.incidents)}, {sum(i.critical for i in found.incidents)} of them told at once"),
         ("a week", f"{found.replayed_per_week:.1f}; promised at most {found.promised_per_week:g}"),
         ("threshold", f"{found.threshold:.2f}"),
+        *([("raised by false alarms", raised)] if raised else []),
         ("judged", found.judged_by),
+        *([("left out", f"{found.left_out}, as in a calibration")] if found.left_out else []),
         ("picture", picture),
         *([("warning", found.warning)] if found.warning else []),
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from cxad_pipeline.cli.configured import configured, dagster_instance, guarded
-from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, show, stop
+from cxad_pipeline.cli.terminal import EXIT_FAILED, EXIT_USAGE, Command, show, stop
 from cxad_pipeline.settings import Settings
 
 
@@ -33,17 +33,22 @@ def calibrate() -> None:
 def backtest(days: int) -> None:
     """List the incidents that the configuration would have raised in the last days; nobody is told.
 
+    Known incidents, and what was said of them, count as in a calibration; nothing is changed.
+
     Try a budget before switching it on: CXAD_INCIDENTS__BUDGET_PER_WEEK=3 cxad backtest.
     """
     settings = configured()
     _require_incidents(settings)
     from cxad_pipeline.cli import backtesting
     from cxad_pipeline.operations.history import NoHistoryError
+    from cxad_pipeline.store.database import StoreError
 
     try:
         found, picture = backtesting.replay(settings, days)
     except NoHistoryError as error:
         stop(str(error), EXIT_USAGE)
+    except StoreError as error:
+        stop(str(error), EXIT_FAILED)
     for line in backtesting.listing(found, settings):
         click.echo(line)
     show("Backtest", backtesting.summary_rows(found, picture, settings))

@@ -15,6 +15,7 @@ import click
 
 from cxad_pipeline.cli.configured import configured, stored
 from cxad_pipeline.cli.moments import moment, placed, shown
+from cxad_pipeline.cli.option_types import own_words
 from cxad_pipeline.cli.telling import delivery_words, error_words, silence_of, telling_words
 from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, printable, say, show, show_table, stop
 from cxad_pipeline.cli.verdict_effects import of_anomaly, of_incident, released_words
@@ -33,8 +34,7 @@ _NOT_FLAGGED = (
     "GET /api/anomalies lists them; one that was missed belongs into the labels of `cxad evaluate --labels FILE`; "
     "--incident if this is the id of an incident"
 )
-_MOST_CALLS = 20
-_MOST_ALERTS = 50
+_MOST_CALLS, _MOST_ALERTS = 20, 50
 
 
 @click.command(cls=Command)
@@ -161,7 +161,7 @@ def incident(incident_id: str) -> None:
 @click.command(cls=Command)
 @click.argument("finding", metavar="ID")
 @click.argument("verdict", metavar="VERDICT", type=click.Choice(VERDICTS))
-@click.option("--note", default="", help="In your own words; no personal data.")
+@click.option("--note", type=own_words, metavar="TEXT", default="", help="In your own words; no personal data.")
 @click.option(
     "--until",
     type=moment,
@@ -188,7 +188,8 @@ def feedback(
     end = None if until is None else placed(until, settings)
     if end is not None and end <= at:
         stop(f"--until {shown(end, settings)} lies in the past", EXIT_USAGE)
-    from cxad_pipeline.store.feedback import MergedIncidentError, add_feedback, add_incident_feedback
+    from cxad_pipeline.store.feedback import add_feedback, add_incident_feedback
+    from cxad_pipeline.store.gone_incidents import GoneIncidentError
     from cxad_pipeline.store.incidents import get_incident
 
     given: dict[str, Any] = {"by": by, "note": note, "at": at, "until": end}
@@ -199,8 +200,9 @@ def feedback(
         if is_incident:
             try:
                 said = add_incident_feedback(connection, finding, verdict, **given)
-            except MergedIncidentError as error:
-                stop(printable(f"{error}: `cxad feedback {error.taker} {verdict}`"), EXIT_USAGE)
+            except GoneIncidentError as error:
+                advice = f": `cxad feedback {error.taker} {verdict}`" if error.taker else ""
+                stop(printable(f"{error}{advice}"), EXIT_USAGE)
             known = get_incident(connection, finding)
         else:
             said = add_feedback(connection, finding, verdict, **given)

@@ -7,16 +7,22 @@ Belongs here: `silences`, `silence`, `alerts`: arguments, and what is shown. Doe
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from cxad_pipeline.cli.configured import configured, stored
 from cxad_pipeline.cli.incidents import login_name
 from cxad_pipeline.cli.moments import moment, placed, shown
+from cxad_pipeline.cli.option_types import FiniteRange, own_words
 from cxad_pipeline.cli.telling import delivery_words, error_words
 from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, printable, say, show, show_table, stop
 from cxad_pipeline.interactions.configured_columns import subjects
 from cxad_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _ALL = "all"
 
@@ -60,9 +66,9 @@ def silences(every: bool) -> None:
 )
 @click.option("--metric", help="This one alone, or contacts, complaints, together.  [default: all]")
 @click.option("--new", is_flag=True, help="The segment is still to come, such as a queue that opens tomorrow.")
-@click.option("--reason", help="Why; no personal data.")
+@click.option("--reason", type=own_words, metavar="TEXT", help="Why; no personal data.")
 @click.option("--until", type=moment, metavar="TIME", help="When people are told again.")
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True, max=87_600), help="Or in how many hours.")
+@click.option("--hours", type=FiniteRange(min=0, min_open=True, max=87_600), help="Or in how many hours.")
 @click.option("--owner", help="Who answers for it.  [default: your login name]")
 @click.option(
     "--end", type=click.IntRange(min=1), metavar="ID", help="End this one now; `cxad silences` has its number."
@@ -145,28 +151,30 @@ def _check_metric(metric: str | None, settings: Settings) -> None:
     metavar="[ID]",
     help="Send dead letters again: the one of this number, or all.",
 )
+@click.option("--drop", metavar="ID|all", help="Put dead letters away: the one of this number, or all.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most messages.")
-def alerts(dead: bool, retry: str | None, limit: int) -> None:
+def alerts(dead: bool, retry: str | None, drop: str | None, limit: int) -> None:
     """List messages and what became of them, the latest first.
 
     A message is tried again until alerts.max_attempts, and then is a dead letter; --retry makes it pending again, and
-    Dagster's sensor, or the next `cxad workflow`, sends it.
+    Dagster's sensor, or the next `cxad workflow`, sends it. One that nobody will read any more is put away by --drop:
+    it stays in this list, and no digest, check or metric counts it.
     """
     settings = configured()
-    from cxad_pipeline.store.outbox_status import find_deliveries, outbox_status, revive
+    if retry is not None and drop is not None:
+        stop("give --retry or --drop, not both", EXIT_USAGE)
+    from cxad_pipeline.store import outbox_status as outbox
 
     if retry is not None:
-        if retry != _ALL and not (retry.isascii() and retry.isdigit()):
-            stop(f"--retry {retry}: give the number of a message, as `cxad alerts --dead` has it, or none", EXIT_USAGE)
-        with stored(settings, write=True) as connection:
-            revived = revive(connection, None if retry == _ALL else [int(retry)])
-        if retry != _ALL and not revived:
-            stop(f"--retry {retry}: no dead letter has this number", EXIT_USAGE)
+        revived = _dead_letters("--retry", retry, outbox.revive, settings)
         show("Alerts", [("pending again", f"{revived:,}")])
         return
+    if drop is not None:
+        show("Alerts", [("put away", f"{_dead_letters('--drop', drop, outbox.drop, settings):,}")])
+        return
     with stored(settings) as connection:
-        status = outbox_status(connection, dt.datetime.now(dt.UTC))
-        found, more = find_deliveries(connection, state="dead" if dead else None, limit=limit)
+        status = outbox.outbox_status(connection, dt.datetime.now(dt.UTC))
+        found, more = outbox.find_deliveries(connection, state="dead" if dead else None, limit=limit)
     if found:
         from cxad_pipeline.alerting.channel_names import channel_labels
 
@@ -188,6 +196,19 @@ def alerts(dead: bool, retry: str | None, limit: int) -> None:
     say(f"{status.pending:,} pending, {status.due:,} of them due{overdue}; {status.dead:,} dead")
     if more:
         say(f"there are more: --limit {2 * limit}")
+
+
+def _dead_letters(
+    option: str, given: str, change: Callable[[Connection, list[int] | None], int], settings: Settings
+) -> int:
+    """How many dead letters were changed: the one of a number, or all."""
+    if given != _ALL and not (given.isascii() and given.isdigit()):
+        stop(f"{option} {given}: give the number of a message, as `cxad alerts --dead` has it, or `{_ALL}`", EXIT_USAGE)
+    with stored(settings, write=True) as connection:
+        changed = change(connection, None if given == _ALL else [int(given)])
+    if given != _ALL and not changed:
+        stop(f"{option} {given}: no dead letter has this number", EXIT_USAGE)
+    return changed
 
 
 def _end(number: int, by: str, settings: Settings) -> None:

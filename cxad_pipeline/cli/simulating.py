@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from cxad_pipeline.cli.configured import configured, dagster_instance
+from cxad_pipeline.cli.option_types import FiniteRange
 from cxad_pipeline.cli.terminal import EXIT_USAGE, Command, progress_bar, stop
 from cxad_pipeline.settings import Settings
 
@@ -27,21 +28,21 @@ from cxad_pipeline.settings import Settings
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes.")
 @click.option(
     "--anomaly-rate",
-    type=click.FloatRange(0, 0.5),
+    type=FiniteRange(0, 0.5),
     default=0.01,
     show_default=True,
     help="Share of interactions that are anomalies.",
 )
 @click.option(
     "--incidents-per-week",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=1.0,
     show_default=True,
     help="Hours-long disturbances of one segment.",
 )
 @click.option(
     "--volume",
-    type=click.FloatRange(min=0.001),
+    type=FiniteRange(min=0.001),
     default=1.0,
     show_default=True,
     help="1 is about 25,000 contacts a week.",

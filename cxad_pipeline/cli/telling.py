@@ -25,7 +25,8 @@ def delivery_words(delivery: Delivery, settings: Settings) -> str:
     """What became of a message, and when: "sent 2026-10-13 15:05", "due ..." or "given up ..."."""
     if delivery["state"] == "pending":
         return f"due {shown(delivery['due_at'], settings)}"
-    return f"{'sent' if delivery['state'] == 'sent' else 'given up'} {shown(delivery['settled_at'], settings)}"
+    ended = {"sent": "sent", "dead": "given up", "dropped": "put away, given up"}[delivery["state"]]
+    return f"{ended} {shown(delivery['settled_at'], settings)}"
 
 
 def error_words(delivery: Delivery) -> str:

@@ -43,7 +43,7 @@ def alerting_assets(
                 "dead_letters",
                 asset="alert_notifications",
                 description="No message has been given up, and none has failed and waits for its next attempt; "
-                "`cxad alerts --retry` sends those that were given up.",
+                "`cxad alerts --retry` sends those that were given up, `cxad alerts --drop` puts them away.",
             )
         ],
         description="What was due in the outbox, delivered: at least once, dropped by key where a channel can tell. "
@@ -124,7 +124,7 @@ def _dead_letter_check(store: Store, labels: Mapping[str, str]) -> dg.AssetCheck
     said = []
     if status.dead:
         given_up = plural(status.dead, "message was", "messages were")
-        said.append(f"{given_up} given up; `cxad alerts --retry` makes another try")
+        said.append(f"{given_up} given up; `cxad alerts --retry` makes another try, `cxad alerts --drop` puts away")
     if status.failing:
         said.append(f"{plural(status.failing, 'message')} failed and will be tried again")
     return dg.AssetCheckResult(

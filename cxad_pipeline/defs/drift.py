@@ -161,7 +161,9 @@ def recent_windows(partitions: dg.TimeWindowPartitionsDefinition, key: str, coun
     ticks = CronSim(partitions.cron_schedule, start, reverse=True)
     for _ in range(count - 1):
         start = next(ticks)
-    return list(partitions.get_partition_keys_in_time_window(dg.TimeWindow(start, last.end)))
+    # Where clocks change, a day has more or fewer windows than ticks.
+    start = (start.astimezone(dt.UTC) - dt.timedelta(hours=2)).astimezone(start.tzinfo)
+    return list(partitions.get_partition_keys_in_time_window(dg.TimeWindow(start, last.end)))[-count:]
 
 
 def _window_metadata(found: WindowDrift, reference: DriftReference) -> dict[str, Any]:

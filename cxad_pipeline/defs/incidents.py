@@ -15,6 +15,7 @@ from cxad_pipeline.alerting.wording import plural
 from cxad_pipeline.defs.io import WindowTables
 from cxad_pipeline.defs.metadata import OWNERS, picture, records_table
 from cxad_pipeline.defs.partitions import scoring_windows, window_key, windows_for
+from cxad_pipeline.defs.retention import rows_pruned
 from cxad_pipeline.incidents import State
 from cxad_pipeline.incidents.incident import Incident
 from cxad_pipeline.incidents.incident_model import IncidentModel
@@ -26,13 +27,12 @@ from cxad_pipeline.operations.calibration import calibrate
 from cxad_pipeline.operations.history import NoHistoryError
 from cxad_pipeline.operations.incident_pictures import backtest_drawn, peaks_drawn
 from cxad_pipeline.operations.judging import Judged, judge
-from cxad_pipeline.operations.retention import prune_store
 from cxad_pipeline.operations.statistics import record_statistics
 from cxad_pipeline.operations.telling import Teller
 from cxad_pipeline.registry.incident_runs import log_incident_model
 from cxad_pipeline.registry.tracking import TrainingRuns
 from cxad_pipeline.settings import Settings
-from cxad_pipeline.store.database import Store, StoreError
+from cxad_pipeline.store.database import Store
 
 GROUP = "incidents"
 
@@ -65,11 +65,7 @@ def incident_assets(settings: Settings, store_of: Callable[[], Store], teller: T
             model, replay = calibrate(store_of(), settings, now)
         except NoHistoryError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        try:
-            removed = prune_store(store_of(), settings, now)
-        except StoreError as error:
-            context.log.warning(f"old rows of the store stay until the next calibration: {error}")
-            removed = 0
+        removed = rows_pruned(context, store_of, settings, now)
         figure = peaks_drawn(model)
         run_id = log_incident_model(model, TrainingRuns(settings, context.run.run_id), figure)
         context.log.info(_model_in_words(model))
@@ -130,9 +126,11 @@ def incident_assets(settings: Settings, store_of: Callable[[], Store], teller: T
         context: dg.AssetExecutionContext, ensemble_scores: WindowTables, incident_model: IncidentModel
     ) -> dg.MaterializeResult[None]:
         windows = windows_for(partitions, context.partition_keys)
-        now = dt.datetime.now(dt.UTC)
         tables = [ensemble_scores[window.key] for window in windows]
-        judged = judge(store_of(), incident_model, tables, windows[0].start, windows[-1].end, settings, teller, now)
+        start, end = windows[0].start, windows[-1].end
+        judged = judge(
+            store_of(), incident_model, tables, start, end, settings, teller, lambda: dt.datetime.now(dt.UTC)
+        )
         shown = _judged_metadata(judged, settings)
         for window in windows:
             own = [
@@ -205,6 +203,7 @@ def _judged_metadata(judged: Judged, settings: Settings) -> dict[str, Any]:
         "changed": sum(change.before is not None for change in judged.changes),
         "states": judged.states,
         "not_tested": {name: n for name, n in judged.states.items() if name != State.TESTED.name.lower()},
+        "metrics_not_tested": judged.metrics_not_tested,
         "promised_per_week": settings.incidents.budget_per_week,
         "achieved_last_week": judged.achieved,
     }
@@ -249,6 +248,7 @@ def _backtest_metadata(found: Backtest, settings: Settings) -> dict[str, Any]:
         "promised_per_week": found.promised_per_week,
         "threshold": found.threshold,
         "judged_by": found.judged_by,
+        "left_out": found.left_out or "nothing",
         "picture": picture(backtest_drawn(found, settings), "incidents of the replay"),
         **({} if found.warning is None else {"warning": found.warning}),
     }

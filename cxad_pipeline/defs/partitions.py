@@ -11,24 +11,28 @@ from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from cronsim import CronSim
 
 from cxad_pipeline.interactions.landing import Window
+from cxad_pipeline.operations.window_keys import KEY_FORMAT
 from cxad_pipeline.settings import Settings
-
-KEY_FORMAT = "%Y-%m-%d-%H%M"
 
 
 def scoring_windows(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     """The partitions of all assets that are made window by window; the last one is the last that has ended."""
     schedule = settings.schedule
-    return dg.TimeWindowPartitionsDefinition(
-        start=_local(_tick_before(schedule.first_window, settings), schedule.timezone),
-        end=None if schedule.last_window is None else _local(schedule.last_window, schedule.timezone),
-        fmt=KEY_FORMAT,
-        cron_schedule=schedule.batch_score_cron,
-        timezone=schedule.timezone,
-    )
+
+    def windows_from(start: dt.datetime, end: dt.datetime | None) -> dg.TimeWindowPartitionsDefinition:
+        return dg.TimeWindowPartitionsDefinition(
+            start=_local(start, schedule.timezone),
+            end=None if end is None else _local(end, schedule.timezone),
+            fmt=KEY_FORMAT,
+            cron_schedule=schedule.batch_score_cron,
+            timezone=schedule.timezone,
+        )
+
+    # The first of Dagster's windows begins at its start or later, and the moment may lie within one.
+    begin = _window_start(windows_from(schedule.first_window, None), schedule.first_window)
+    return windows_from(begin, schedule.last_window)
 
 
 def windows_for(partitions: dg.TimeWindowPartitionsDefinition, keys: Sequence[str]) -> list[Window]:
@@ -38,12 +42,8 @@ def windows_for(partitions: dg.TimeWindowPartitionsDefinition, keys: Sequence[st
 
 
 def window_key(partitions: dg.TimeWindowPartitionsDefinition, moment: dt.datetime) -> str:
-    """Key of the window that a moment lies in."""
-    local = moment.astimezone(ZoneInfo(partitions.timezone))
-    starts = CronSim(partitions.cron_schedule, local + dt.timedelta(hours=2), reverse=True)
-    # CronSim knows minutes: a second before noon it gives noon, too.
-    # In UTC, since the clock shows an hour twice when summer ends.
-    return next(start for start in starts if start.astimezone(dt.UTC) <= moment.astimezone(dt.UTC)).strftime(KEY_FORMAT)
+    """Key of the window that a moment lies in, by Dagster's own rules for the nights in which clocks change."""
+    return partitions.get_partition_key_for_timestamp(moment.timestamp())
 
 
 def ended_windows(
@@ -54,8 +54,7 @@ def ended_windows(
     Only the period is looked at: hourly windows over years are many, and files speak of few.
     """
     # Dagster gives the windows that start inside a period, so the period must begin where a window does.
-    ticks = CronSim(partitions.cron_schedule, start.astimezone(ZoneInfo(partitions.timezone)), reverse=True)
-    keys = partitions.get_partition_keys_in_time_window(dg.TimeWindow(next(ticks), end))
+    keys = partitions.get_partition_keys_in_time_window(dg.TimeWindow(_window_start(partitions, start), end))
     windows = windows_for(partitions, keys)
     first, last = partitions.start, min(now, partitions.end or now)
     return [w for w in windows if w.end > start and w.start < end and w.start >= first and w.end <= last]
@@ -91,10 +90,12 @@ def range_tags(keys: Sequence[str]) -> dict[str, str]:
     return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
 
 
-def _tick_before(moment: dt.datetime, settings: Settings) -> dt.datetime:
-    """The last moment of the cron expression that is not after another: a window begins there, not in between."""
-    local = moment.astimezone(ZoneInfo(settings.schedule.timezone))
-    return next(CronSim(settings.schedule.batch_score_cron, local + dt.timedelta(minutes=1), reverse=True))
+def _window_start(partitions: dg.TimeWindowPartitionsDefinition, moment: dt.datetime) -> dt.datetime:
+    """Where the window begins that a moment lies in.
+
+    In UTC: Dagster remembers answers by such moments, and in one zone the two 2 o'clock of a night are equal.
+    """
+    return partitions.time_window_for_partition_key(window_key(partitions, moment)).start.astimezone(dt.UTC)
 
 
 def _local(moment: dt.datetime, zone: str) -> dt.datetime:

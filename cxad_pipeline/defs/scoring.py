@@ -19,6 +19,7 @@ from cxad_pipeline.defs.checks import scoring_check_results, scoring_check_specs
 from cxad_pipeline.defs.io import WindowTables
 from cxad_pipeline.defs.metadata import OWNERS, records_table, same_columns, table_metadata
 from cxad_pipeline.defs.partitions import scoring_windows, windows_for
+from cxad_pipeline.defs.retention import rows_pruned
 from cxad_pipeline.detection.config import ENSEMBLE
 from cxad_pipeline.detection.detector import Detector
 from cxad_pipeline.detection.output import UnknownModelError, output_columns, score_table
@@ -144,6 +145,9 @@ def scoring_assets(settings: Settings, store_of: Callable[[], Store]) -> list[dg
                     raise dg.Failure(str(error), allow_retries=False) from None
             rows = record_flagged(store_of(), detectors.get(label), table, schema, window.start, window.end, now)
             context.add_asset_metadata({"dagster/row_count": rows}, partition_key=window.key)
+        if not settings.incidents.enabled:  # else calibration does
+            removed = rows_pruned(context, store_of, settings, now)
+            context.add_asset_metadata({"rows_pruned": removed}, partition_key=context.partition_keys[-1])
         return dg.MaterializeResult()
 
     return [ensemble_scores, anomaly_export, recorded_anomalies]

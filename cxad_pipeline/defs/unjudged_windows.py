@@ -1,4 +1,4 @@
-"""Windows that were scored and never judged, since their run was killed in between: who asks for them, and once.
+"""Windows that were scored and never judged, since their run was killed in between: who asks for them, and how often.
 
 Belongs here: finding them in what Dagster remembers, and the runs that judge them. Does not belong here: windows that
 were counted and not judged, which the next window takes along (`operations.judging`).
@@ -9,13 +9,18 @@ import hashlib
 from collections.abc import Collection
 
 import dagster as dg
+from dagster._core.execution.plan.objects import ErrorSource
+from dagster._core.storage.tags import RUN_KEY_TAG
 
 from cxad_pipeline.defs.partitions import ended_windows, neighbouring_runs, range_tags, scoring_windows
 from cxad_pipeline.operations.judging import MEMORY
 from cxad_pipeline.settings import Settings
 
 PATIENCE = dt.timedelta(minutes=30)
-"""So long after its scores a window may be without a judgement: its run may go on, or be tried again."""
+"""So long after its scores a window may be without a judgement: its run may go on, or be tried again. So long, too,
+after a run that was asked for here has been killed."""
+MOST_KILLED = 5
+"""After so many killed runs for the same scores no other is asked for: what they do is what gets them killed."""
 _SCORES, _JUDGED = dg.AssetKey("ensemble_scores"), dg.AssetKey("incidents")
 _ASKED_FOR = [dg.AssetKey("segment_statistics"), _JUDGED, dg.AssetKey("alert_notifications")]
 
@@ -26,8 +31,8 @@ def runs_to_judge(
     """The runs that judge windows whose latest scores nobody has judged.
 
     They don't score: the files may have gone since. Each is asked for once for the same scores and incident model,
-    since what fails with these fails again. Windows from before the memory of incidents are left alone, and all are
-    where there is no incident model.
+    since what fails with these fails again. A run that was killed says nothing of that, and is asked for again. Windows
+    from before the memory of incidents are left alone, and all are where there is no incident model.
 
     Parameters
     ----------
@@ -62,7 +67,7 @@ def runs_to_judge(
     ]
     return [
         dg.RunRequest(
-            run_key=_run_key(model.timestamp, [scored[key] for key in run]),
+            run_key=_run_key(instance, f"judge {model.timestamp} {[scored[key] for key in run]}", now),
             tags=range_tags(run),
             asset_selection=_ASKED_FOR,
         )
@@ -70,5 +75,26 @@ def runs_to_judge(
     ]
 
 
-def _run_key(model: float, scored: list[int]) -> str:
-    return hashlib.sha256(f"judge {model} {scored}".encode()).hexdigest()
+def _run_key(instance: dg.DagsterInstance, what: str, now: dt.datetime) -> str:
+    """Of what is asked for and of the runs that have been killed over it.
+
+    Dagster passes over a run request whose key a run has had, so another run takes another key.
+    """
+    killed: list[str] = []
+    while True:
+        key = hashlib.sha256(" ".join([what, *killed]).encode()).hexdigest()
+        latest = instance.get_run_records(dg.RunsFilter(tags={RUN_KEY_TAG: key}), limit=1)
+        if len(killed) == MOST_KILLED - 1 or not latest or not _was_killed(instance, latest[0], now):
+            return key
+        killed.append(latest[0].dagster_run.run_id)
+
+
+def _was_killed(instance: dg.DagsterInstance, record: dg.RunRecord, now: dt.datetime) -> bool:
+    """Whether a run has ended for a while, and no step failed by itself; one that a person canceled was not killed."""
+    run = record.dagster_run
+    ended = dt.datetime.fromtimestamp(record.end_time or record.update_timestamp.timestamp(), dt.UTC)
+    if run.status is not dg.DagsterRunStatus.FAILURE or ended > now - PATIENCE:
+        return False
+    steps = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    events = [entry.dagster_event for entry in steps if entry.dagster_event is not None]
+    return all(event.step_failure_data.error_source is ErrorSource.INTERRUPT for event in events)

@@ -3,6 +3,10 @@
 Belongs here: risk ratios of dimension values and pairs of them. Does not belong here: which contacts are affected
 (`impact.py`), words (`incident_words.py`).
 
+Some contacts are beyond a threshold on any day, in a large centre more than a fault in a small queue makes. So the
+contacts that a cause has to hold are those beyond what is usual, in the segment of the incident; and what else it holds
+must be worse than elsewhere, too, or it would be the fault's surroundings.
+
 Sources: Bailis et al. (2017), MacroBase, SIGMOD: explanations are combinations of values with support and risk ratio;
 Katz et al. (1978), Biometrics 34: the interval of a risk ratio on the log scale.
 """
@@ -20,6 +24,7 @@ from cxad_pipeline.incidents.incident import Cause
 from cxad_pipeline.incidents.segments import Key
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 CLEARLY = 1.2
 """So much higher a pair's lower bound must be than those of its two values alone. A pair inside a value that is the
@@ -35,6 +40,8 @@ def causes_of(
     affected: FloatArray,
     exposure: FloatArray,
     *,
+    usual: FloatArray,
+    own: BoolArray,
     rate: bool = False,
     min_support: float = 0.5,
     min_affected: int = 3,
@@ -55,11 +62,15 @@ def causes_of(
         Affected contacts of each leaf, (leaves,).
     exposure
         All contacts of each leaf, (leaves,); with `rate` how many contacts it usually has.
+    usual
+        Contacts of each leaf that would be affected on an ordinary day, (leaves,).
+    own
+        The leaves of the incident's segment, (leaves,).
     rate
         Whether `affected` are counts without a limit (the contacts themselves, for an incident of volume), so that
         rates are compared and not shares.
     min_support
-        Least share of all affected contacts that lies in a cause.
+        Of the affected contacts of the incident's segment beyond the usual ones: least share that lies in a cause.
     min_affected
         Least affected contacts in a cause.
     limit
@@ -68,49 +79,57 @@ def causes_of(
     Returns
     -------
     list
-        Those whose 95 % interval lies above 1, by falling product of lower bound and share of the affected contacts: of
-        two that are told apart by chance alone, the one that holds more of them. At a tie fewer dimensions first, then
-        by name.
+        Those whose 95 % interval lies above 1, also that of their part outside of the incident's segment; by falling
+        product of lower bound and the share that `min_support` bounds: of two that are told apart by chance alone, the
+        one that holds more of them. At a tie fewer dimensions first, then by name.
 
     Raises
     ------
     ValueError
         If the arrays are not one number per leaf, or more contacts are affected than there are.
     """
-    if affected.shape != (len(leaves),) or exposure.shape != (len(leaves),):
-        raise ValueError(f"causes: {affected.shape} affected and {exposure.shape} exposed for {len(leaves)} leaves")
+    if any(array.shape != (len(leaves),) for array in (affected, exposure, usual, own)):
+        shapes = f"{affected.shape} affected, {exposure.shape} exposed, {usual.shape} usual and {own.shape} own"
+        raise ValueError(f"causes: {shapes} for {len(leaves)} leaves")
     if not rate and (affected > exposure).any():
         raise ValueError("causes: more contacts are affected than there are; counts without a limit need rate=True")
+    excess = np.where(own, affected - usual, 0.0)
+    if excess.sum() <= 0:
+        return []
     codes = [_code([leaf[d] for leaf in leaves]) for d in range(len(dimensions))]
-    found: list[Cause] = []
+    found: list[tuple[float, Cause]] = []
     bound_of: dict[Key, float] = {}
     for chosen in [*combinations(range(len(dimensions)), 1), *combinations(range(len(dimensions)), 2)]:
         cell = np.zeros(len(leaves), dtype=np.int64)
         for d in chosen:
             cell = cell * len(codes[d][0]) + codes[d][1]
         there, of_leaf = np.unique(cell, return_inverse=True)
-        inside = np.bincount(of_leaf, affected).astype(np.float64)
-        exposed = np.bincount(of_leaf, exposure).astype(np.float64)
-        ratio, low, high = risk_ratio(inside, exposed, affected.sum() - inside, exposure.sum() - exposed, rate=rate)
-        enough = (inside >= min_affected) & (inside >= min_support * affected.sum())
+        inside, exposed, other, other_exposed = (
+            np.bincount(of_leaf, counts).astype(np.float64)
+            for counts in (affected, exposure, affected * ~own, exposure * ~own)
+        )
+        outside = affected.sum() - inside, exposure.sum() - exposed
+        ratio, low, high = risk_ratio(inside, exposed, *outside, rate=rate)
+        worse_beyond = (other_exposed == 0) | (risk_ratio(other, other_exposed, *outside, rate=rate)[1] > 1)
+        support = np.bincount(of_leaf, excess) / excess.sum()
+        enough = (inside >= min_affected) & (support >= min_support) & worse_beyond
         for i, leaf in zip(range(len(there)), np.unique(of_leaf, return_index=True)[1], strict=True):
             segment = tuple((dimensions[d], leaves[leaf][d]) for d in chosen)
             bound_of[segment] = float(low[i])
             if enough[i] and low[i] > 1 and _is_clearly_better(segment, bound_of):
-                found.append(
-                    Cause(
-                        segment=segment,
-                        risk_ratio=float(ratio[i]),
-                        low=float(low[i]),
-                        high=float(high[i]),
-                        affected=round(float(inside[i])),
-                        contacts=round(float(exposed[i])),
-                        share=float(inside[i] / affected.sum()),
-                    )
+                cause = Cause(
+                    segment=segment,
+                    risk_ratio=float(ratio[i]),
+                    low=float(low[i]),
+                    high=float(high[i]),
+                    affected=round(float(inside[i])),
+                    contacts=round(float(exposed[i])),
+                    share=float(inside[i] / affected.sum()),
                 )
-    found.sort(key=lambda cause: (-cause.low * cause.share, len(cause.segment), cause.segment))
+                found.append((float(low[i] * support[i]), cause))
+    found.sort(key=lambda one: (-one[0], len(one[1].segment), one[1].segment))
     kept: list[Cause] = []
-    for cause in found:
+    for _, cause in found:
         parts = [(set(cause.segment), set(other.segment)) for other in kept]
         if not any(one <= other or other <= one for one, other in parts):
             kept.append(cause)

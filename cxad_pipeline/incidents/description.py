@@ -170,21 +170,25 @@ class Describer:
         ]
 
     def _causes(self, lead: Call, at_hand: IntegerArray) -> tuple[Cause, ...]:
-        """Where the contacts lie that show what its highest call found, over all contacts of its windows."""
+        """Where the contacts come from that show what its highest call found, over all contacts of its windows."""
         shown = impact_of(self._model.metrics, self._findings.evidence, self._rollups, lead.family, lead.kind)
         if shown is None or not len(at_hand):
             return ()
-        windows = np.unique(at_hand)
+        windows, tree = np.unique(at_hand), self._model.tree
         rate = lead.kind == "volume"
-        affected = _of_leaves(self._model.tree, shown.affected[:, windows].sum(axis=1))
-        exposure = _of_leaves(self._model.tree, (shown.expected if rate else shown.contacts)[:, windows].sum(axis=1))
+        affected, usual, contacts = (
+            _of_leaves(tree, cells[:, windows].sum(axis=1))
+            for cells in (shown.affected, shown.expected, shown.contacts)
+        )
         return tuple(
             causes_of(
-                self._model.tree.dimensions,
-                self._model.tree.leaves,
+                tree.dimensions,
+                tree.leaves,
                 # Windows that were counted with other segments may lack rows.
-                affected if rate else np.minimum(affected, exposure),
-                exposure,
+                affected if rate else np.minimum(affected, contacts),
+                usual if rate else contacts,
+                usual=usual,
+                own=tree.members[self._position[lead.segment]],
                 rate=rate,
                 limit=MOST,
             )

@@ -113,7 +113,7 @@ def mean_evidence(
 
     The deviation is divided by the root of within / n + between + the variance of the baseline itself. In a segment
     whose values hardly vary, one contact alone moves the mean by many times that: a shift also needs `LEAST_AFFECTED`
-    values `beyond` the near threshold.
+    values `beyond` the near threshold. A drift needs them in the window that calls, which is shown for it.
     """
     n = np.maximum(count, 1)
     # No duration is below 0 s, though a sum of effects may be: beside it windows of nothing but 0 s would look long.
@@ -126,12 +126,13 @@ def mean_evidence(
     observed = metric.unworked(total / n)
     large = _is_large(metric, observed, usual, min_effect)
     statistic = np.where(tested, -log_ndtr(-z) / np.log(10), np.nan)
-    found = [Evidence(metric.name, "shift", statistic, True, observed, usual, large & (beyond >= LEAST_AFFECTED))]
+    affected = beyond >= LEAST_AFFECTED
+    found = [Evidence(metric.name, "shift", statistic, True, observed, usual, large & affected)]
     for kind, drift in drifts.items():
         sums, run, goes_on = cusum(z - drift.error * lasting, shift, tested, drift.allowance)
         lately = metric.unworked(usually + metric.sign * run)
         # The sum stays up for some windows after a fault has ended; only one that still deviates calls.
-        still = _is_large(metric, lately, usual, min_effect) & (z > 0) & goes_on
+        still = _is_large(metric, lately, usual, min_effect) & (z > 0) & goes_on & affected
         found.append(Evidence(metric.name, kind, np.where(tested, sums, np.nan), False, lately, usual, still))
     return found
 

@@ -68,12 +68,8 @@ def calibrate(store: Store, settings: Settings, now: dt.datetime) -> tuple[Incid
         If there is no history.
     """
     contacts = history(settings, settings.incidents.history_days, now)
-    with store.reading() as connection:
-        known = known_incidents(connection, now - dt.timedelta(days=MEMORY_DAYS))
-        said = counted_verdicts(connection)
-    alive = [stored for stored in known if stored.incident.status in ("open", "resolved")]
     latest = dt.datetime.fromtimestamp(int(contacts.moments.max()), dt.UTC)
-    judgements = judgements_of(as_judged(alive, said), settings, latest)
+    judgements = judgements_of(judged_incidents(store, now), settings, latest)
     try:
         model, replay = fitted(contacts, settings, judgements)
     except ValueError as error:
@@ -82,6 +78,14 @@ def calibrate(store: Store, settings: Settings, now: dt.datetime) -> tuple[Incid
         number = record_calibration(connection, record_of(model, now))
         record_baselines(connection, number, baselines_of(model, replay, _bounds(settings)))
     return model, replay
+
+
+def judged_incidents(store: Store, now: dt.datetime) -> list[tuple[StoredIncident, str | None]]:
+    """The incidents that stand, each with its verdict, as `judgements_of` takes them."""
+    with store.reading() as connection:
+        known = known_incidents(connection, now - dt.timedelta(days=MEMORY_DAYS))
+        said = counted_verdicts(connection)
+    return as_judged([stored for stored in known if stored.incident.status in ("open", "resolved")], said)
 
 
 def judgements_of(

@@ -18,22 +18,26 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 from sqlalchemy import Connection
 
+from cxad_pipeline.alerting.decisions import topic_of
 from cxad_pipeline.alerting.digest import ANOMALIES, Digest, digest_message
 from cxad_pipeline.alerting.notices import told_in_digest
 from cxad_pipeline.incidents.incident import Example
 from cxad_pipeline.operations.judging import MEMORY
 from cxad_pipeline.operations.telling import Teller
+from cxad_pipeline.operations.windows_not_judged import windows_not_judged
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.anomalies import AnomalyFilter, StoredAnomaly, find_anomalies
 from cxad_pipeline.store.incidents import IncidentFilter, StoredIncident, find_incidents, save_incident
-from cxad_pipeline.store.judged_windows import JudgedWindow, judged_windows, last_counted
-from cxad_pipeline.store.outbox import Notice, last_content, last_key, outbox_status, queue
+from cxad_pipeline.store.judged_windows import JudgedWindow, NotJudged, judged_windows, last_counted
+from cxad_pipeline.store.outbox import Notice, last_content, last_key, outbox_status, queue, topics_begun
 from cxad_pipeline.store.segment_names import closure_of
 from cxad_pipeline.store.silences import find_silences, silencing
 from cxad_pipeline.store.silent_windows import silent_segments
+from cxad_pipeline.store.unanswered_metrics import unanswered_metrics
 
 DAY = dt.timedelta(days=1)
 _RECORD = "digest_record"
+_AT_ONCE = ("opened", "update", "repeat", "resolved")
 _MOST = 500
 _MOST_SHOWN = 10_000
 """Latest anomalies, of which the digest shows the most severe."""
@@ -44,10 +48,11 @@ Period = tuple[int, int]
 
 @dataclass(frozen=True)
 class Record:
-    """What has been told by digests: periods, by all of them, and interactions, by the last one."""
+    """What has been told by digests: periods, by all of them; interactions and silenced incidents, by the last one."""
 
     periods: tuple[Period, ...] = ()
     interactions: frozenset[str] = frozenset()
+    silenced: frozenset[str] = frozenset()
 
     def covers(self, moment: float) -> bool:
         """Whether a moment lies in a period that was told."""
@@ -78,7 +83,11 @@ def queue_digest(connection: Connection, settings: Settings, teller: Teller, now
     if before is not None and before[0] >= key:  # also where the clock was set back
         return
     digest, untold, record = _digest_of(connection, settings, None if before is None else before[1], now)
-    content = {"windows": [list(period) for period in record.periods], "interactions": sorted(record.interactions)}
+    content = {
+        "windows": [list(period) for period in record.periods],
+        "interactions": sorted(record.interactions),
+        "silenced": sorted(record.silenced),
+    }
     queue(connection, Notice(f"{_RECORD}:{key}", _RECORD, _RECORD, content, now), [], at=now)
     message = digest_message(digest, teller.digest_context(connection))
     if message is None:
@@ -111,11 +120,14 @@ def _digest_of(
     # A day more than since the last digest: what was judged while that one was made is in the store after it. What
     # has been told is not told again.
     new = [s for s in found if s.told.at is None and s.incident.updated_at > since - DAY]
-    silenced = [
-        s for s in new if silencing(silences, closure_of(connection, s.incident.segment), s.incident.metric) is not None
-    ]
-    untold = [stored for stored in new if stored not in silenced]
-    told = [s for s in found if s.told.at is not None and s.incident.opened_at > since]
+    silenced = {
+        s.incident.id
+        for s in new
+        if silencing(silences, closure_of(connection, s.incident.segment), s.incident.metric) is not None
+    }
+    untold = [stored for stored in new if stored.incident.id not in silenced]
+    topics = topics_begun(connection, _AT_ONCE, since, now)
+    told = [s for s in found if topic_of(s.incident.id) in topics]
 
     judged = judged_windows(connection, since - MEMORY)
     record = _record(connection)
@@ -125,17 +137,20 @@ def _digest_of(
     fresh = [one for one in judged if not record.covers(one.start)]
     windows = [one for one in fresh if oldest is None or one.end > oldest.timestamp()]
     unusual = _most_severe(connection, record, windows, since, oldest)
+    starts = [one.start for one in windows]
     last = last_counted(connection)
     digest = Digest(
         since=since,
         until=now,
         incidents=tuple(sorted((s.incident for s in untold), key=lambda incident: (-incident.severity, incident.id))),
         told=len(told),
-        silenced=len(silenced),
+        silenced=len(silenced - record.silenced),
         windows=len(windows),
         windows_without_data=sum(one.state == "missing" for one in windows),
-        silent_segments=tuple(silent_segments(connection, [one.start for one in windows])),
-        first=_moment(min(one.start for one in windows)) if windows else None,
+        not_judged=_not_judged(connection, settings, record, windows, now),
+        silent_segments=tuple(silent_segments(connection, starts)),
+        unanswered=tuple(unanswered_metrics(connection, starts)),
+        first=_moment(min(starts)) if windows else None,
         last=_moment(max(one.end for one in windows)) if windows else None,
         contacts=sum(one.contacts for one in windows),
         anomalies=sum(one.anomalies for one in windows),
@@ -144,7 +159,23 @@ def _digest_of(
         dead_letters=outbox_status(connection, now).dead,
     )
     periods = _joined([*record.periods, *((one.start, one.end) for one in fresh)])
-    return digest, untold, Record(periods, frozenset(anomaly["interaction_id"] for anomaly in unusual))
+    shown = frozenset(anomaly["interaction_id"] for anomaly in unusual)
+    return digest, untold, Record(periods, shown, frozenset(silenced))
+
+
+def _not_judged(
+    connection: Connection, settings: Settings, record: Record, windows: Sequence[JudgedWindow], now: dt.datetime
+) -> NotJudged | None:
+    """What nobody has judged before and between the windows, from the end of what was told on; nothing is told twice.
+
+    Before the first that was ever told nothing is missed.
+    """
+    if not windows:
+        return None
+    told_until = record.periods[-1][1] if record.periods else windows[0].start
+    age = settings.alerts.max_age_hours
+    oldest = told_until if age is None else int((now - dt.timedelta(hours=age)).timestamp())
+    return windows_not_judged(connection, settings, max(told_until, oldest), windows[-1].end, now)
 
 
 def _most_severe(
@@ -196,7 +227,9 @@ def _record(connection: Connection) -> Record | None:
     content = last_content(connection, _RECORD)
     if content is None:
         return None
-    return Record(tuple((start, end) for start, end in content["windows"]), frozenset(content["interactions"]))
+    periods = tuple((start, end) for start, end in content["windows"])
+    # Records from before silenced incidents were among them have none.
+    return Record(periods, frozenset(content["interactions"]), frozenset(content.get("silenced", ())))
 
 
 def _joined(periods: Iterable[Period]) -> tuple[Period, ...]:

@@ -17,10 +17,10 @@ from cxad_pipeline.files import Folder
 from cxad_pipeline.incidents.contacts import Contacts, contacts_of
 from cxad_pipeline.interactions.schema import ID, TIMESTAMP
 from cxad_pipeline.operations.watched import watched_metrics
+from cxad_pipeline.operations.window_keys import start_of_key
 from cxad_pipeline.settings import Settings
 
 TRAINING, SCORED = "training_interactions", "ensemble_scores"
-KEY_FORMAT = "%Y-%m-%d-%H%M"
 _FLAG = "ensemble_anomaly"
 
 
@@ -67,14 +67,13 @@ def history(settings: Settings, days: int, now: dt.datetime | None = None) -> Co
 
 def _tables(storage: Folder, settings: Settings, wanted: set[str], days: int) -> Iterator[pa.Table]:
     """Scored windows first: of a contact that is there twice, the row that was scored stays."""
-    files = [stat.path for stat in storage.below(SCORED).list() if stat.path.endswith(".parquet")]
-    keys = sorted(path.removesuffix(".parquet") for path in files)
     zone = ZoneInfo(settings.schedule.timezone)
-    starts = {key: dt.datetime.strptime(key, KEY_FORMAT).replace(tzinfo=zone) for key in keys}
-    for key, start in starts.items():
+    files = [stat.path for stat in storage.below(SCORED).list() if stat.path.endswith(".parquet")]
+    starts = sorted((start_of_key(file.removesuffix(".parquet"), zone), file) for file in files)
+    for start, file in starts:
         # Windows are much shorter than the day that is added.
-        if start >= starts[keys[-1]] - dt.timedelta(days=days + 1):
-            yield from _columns(storage, f"{SCORED}/{key}.parquet", wanted)
+        if start >= starts[-1][0] - dt.timedelta(days=days + 1):
+            yield from _columns(storage, f"{SCORED}/{file}", wanted)
     if storage.exists(f"{TRAINING}.parquet"):
         yield from _columns(storage, f"{TRAINING}.parquet", wanted)
 

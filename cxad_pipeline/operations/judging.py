@@ -11,7 +11,6 @@ before it: rollups are read and tested in no transaction, and again if by then s
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from cxad_pipeline.incidents import WARM_UP, Findings, Rollups, State, Windows
+from cxad_pipeline.incidents import WARM_UP, Findings, Rollups, Windows
 from cxad_pipeline.incidents.contacts import contacts_of, joined
 from cxad_pipeline.incidents.description import Describer
 from cxad_pipeline.incidents.incident import Call, Incident
@@ -30,6 +29,7 @@ from cxad_pipeline.incidents.life import Change, Known, calls_of, live
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.operations.examples import with_examples
 from cxad_pipeline.operations.standing_calls import standing_calls
+from cxad_pipeline.operations.states_in_numbers import metrics_not_tested, states_of
 from cxad_pipeline.operations.statistics import windows_within
 from cxad_pipeline.operations.telling import Teller
 from cxad_pipeline.settings import Settings
@@ -46,6 +46,7 @@ from cxad_pipeline.store.incidents import (
 from cxad_pipeline.store.segment_findings import findings_rows, record_findings, tested_windows
 from cxad_pipeline.store.segment_windows import counted_windows, find_windows, read_rollups, windows_of_other_length
 from cxad_pipeline.store.silent_windows import replace_silent_windows
+from cxad_pipeline.store.verdict_silences import release_of_incident
 
 MEMORY = dt.timedelta(days=14)
 """How long before a window an incident may have ended for a call to belong to it: a queue may be closed for a while."""
@@ -64,6 +65,9 @@ class Judged:
         The incidents that changed.
     states
         Cells by state, in lower case.
+    metrics_not_tested
+        By metric, cells whose segment was tested and the metric was not, by its state; metrics without any are left
+        out.
     windows
         The windows that were judged.
     achieved
@@ -72,6 +76,7 @@ class Judged:
 
     changes: tuple[Change, ...]
     states: dict[str, int]
+    metrics_not_tested: dict[str, dict[str, int]]
     windows: Windows
     achieved: int
 
@@ -84,7 +89,7 @@ def judge(
     end: dt.datetime,
     settings: Settings,
     teller: Teller,
-    now: dt.datetime,
+    clock: Callable[[], dt.datetime],
 ) -> Judged:
     """Judge the windows of a period whose rollups are in the store.
 
@@ -102,8 +107,9 @@ def judge(
         The configuration.
     teller
         Makes notices of changes.
-    now
-        The present time.
+    clock
+        Gives the present time, UTC. What is told depends on when the transaction takes place, which may have to wait
+        for others for minutes.
 
     Raises
     ------
@@ -117,6 +123,7 @@ def judge(
     asked = windows_within(model, start, end)
 
     def conclude(connection: Connection, tested: _Tested) -> Judged:
+        now = clock()
         known = _known(connection, tested.judged)
         told = {stored.incident.id: stored.told for stored in known}
         before = [call for stored in known for call in stored.calls]  # merged and withdrawn ones have none
@@ -158,23 +165,32 @@ def judge(
         for change in changes:
             save_incident(connection, change.after, change.calls, told.get(change.after.id, NOTHING_TOLD))
         for change in changes:
+            if change.after.status == "withdrawn":
+                release_of_incident(connection, change.after.id, now, f"withdrawal of {change.after.id}")
+        for change in changes:
             last = told.get(change.after.id, NOTHING_TOLD)
             newest = teller.tell(connection, change.before, change.after, last, now)
             if newest != last:
                 save_incident(connection, change.after, change.calls, newest)
         achieved = opened_between(connection, end - WEEK, end)
-        return Judged(tuple(changes), states_of(tested.findings, WARM_UP), tested.judged, achieved)
+        return Judged(
+            tuple(changes),
+            states_of(tested.findings, WARM_UP),
+            metrics_not_tested(model, tested.findings, WARM_UP),
+            tested.judged,
+            achieved,
+        )
 
     for _ in range(_ATTEMPTS):
         with store.reading() as connection:
-            tested = _test(connection, model, asked, settings, now)
+            tested = _test(connection, model, asked, settings, clock())
         with store.writing() as connection:
             lock_incidents(connection)
             if _at_hand(connection, asked) == (tested.windows, tested.counted):
                 return conclude(connection, tested)
     with store.writing() as connection:
         lock_incidents(connection)
-        return conclude(connection, _test(connection, model, asked, settings, now))
+        return conclude(connection, _test(connection, model, asked, settings, clock()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +233,11 @@ def _test(
     late |= ~np.isin(windows.starts, list(counted))  # nobody knows their contacts, which is not that there are none
     findings = model.test(rollups, late)
     judged = (WARM_UP, windows.number)
-    rows = findings_rows(connection, model.tree, findings, *judged)
+    answered = {
+        metric.name: profile.expected(windows)
+        for metric, profile in zip(model.metrics, model.monitor.profiles.answered, strict=True)
+    }
+    rows = findings_rows(connection, model.tree, findings, answered, *judged)
     return _Tested(windows, counted, rollups, findings, calls_of(model, findings, rollups, *judged), rows)
 
 
@@ -290,12 +310,6 @@ def version_of(scored: Iterable[pa.Table]) -> str:
     """The version that scored the newest table with rows."""
     labels = [table["model_version"][0].as_py() for table in scored if table.num_rows]
     return str(labels[-1]) if labels else ""
-
-
-def states_of(findings: Findings, first: int) -> dict[str, int]:
-    """How many cells are in each state, from a window on."""
-    counts = Counter(np.asarray(findings.states[:, first:]).ravel().tolist())
-    return {State(value).name.lower(): number for value, number in sorted(counts.items())}
 
 
 def _newest(connection: Connection, windows: Windows) -> int:

@@ -66,8 +66,5 @@ def deliver_round(
 
 def _repeat(connection: Connection, teller: Teller, now: dt.datetime) -> None:
     """Remind of critical incidents that have gone on since they were last told, and tell those that were silenced."""
-    page = all_incidents(connection, IncidentFilter(statuses=("open",)))
-    # One whose message still waits is looked at, too: a silence may have begun.
-    going_on = [s for s in page if s.told.at is None or s.told.at > now or s.incident.updated_at > s.told.at]
-    for stored, told in teller.repeat(connection, going_on, now):
+    for stored, told in teller.repeat(connection, all_incidents(connection, IncidentFilter(statuses=("open",))), now):
         save_incident(connection, stored.incident, stored.calls, told)

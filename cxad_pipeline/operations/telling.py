@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from cxad_pipeline.alerting.channels import Channel
-from cxad_pipeline.alerting.decisions import Decision, Wording, receivers
+from cxad_pipeline.alerting.decisions import Decision, Wording, receivers, waiting_keys
 from cxad_pipeline.alerting.incident_messages import MessageContext, incident_message
 from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.alerting.notices import notices_of, repeats
@@ -25,7 +25,7 @@ from cxad_pipeline.operations.watched import filled
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.budget import budget_status
 from cxad_pipeline.store.incidents import StoredIncident, Told
-from cxad_pipeline.store.outbox import Notice, queue, withdraw
+from cxad_pipeline.store.outbox import Notice, queue, was_tried, withdraw
 from cxad_pipeline.store.segment_names import closure_of
 from cxad_pipeline.store.silences import find_silences, silencing
 
@@ -74,6 +74,8 @@ class Teller:
         """
         if not self._settings.alerts.enabled:
             return told
+        if told.at is not None and self._taken(connection, after, told, now):
+            now = told.at  # it was due, by the clock of whoever took it
         silences = find_silences(connection, active_at=now)
         silence = silencing(silences, closure_of(connection, after.segment), after.metric)
         decision = notices_of(
@@ -95,6 +97,8 @@ class Teller:
         if not self._settings.alerts.enabled:
             return []
         silences = find_silences(connection, active_at=now)
+        # People hear of those that were taken just now.
+        known = [stored for stored in known if not self._taken(connection, stored.incident, stored.told, now)]
         by_id = {stored.incident.id: stored for stored in known}
         decisions = repeats(
             [(stored.incident, stored.told) for stored in known],
@@ -113,6 +117,11 @@ class Teller:
         """Put notices into the outbox; edits go to channels that can edit."""
         for notice in notices:
             queue(connection, notice, receivers(notice, self._channels), at=now)
+
+    @staticmethod
+    def _taken(connection: Connection, incident: Incident, told: Told, now: dt.datetime) -> bool:
+        """Whether a channel has begun to take the message that waits, so that it can't be replaced any more."""
+        return was_tried(connection, waiting_keys(incident.id, told, now))
 
     def _carry_out(self, connection: Connection, decision: Decision, now: dt.datetime) -> None:
         for key in decision.withdrawn:
@@ -147,5 +156,5 @@ class Teller:
     def _message(self, connection: Connection, incident: Incident, told: Told, kind: Wording) -> Message:
         last = incident.ended_at - dt.timedelta(seconds=1)
         links = filled(self._settings.alerts.links, self._settings, window=self._window_key(last), incident=incident.id)
-        severity = None if told.at is None else told.severity
-        return incident_message(incident, kind, context=self.context(connection, links, told_severity=severity))
+        context = self.context(connection, links, told_severity=told.severity or None)
+        return incident_message(incident, kind, context=context)

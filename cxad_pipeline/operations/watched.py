@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from cxad_pipeline.incidents import MetricRule, Promise
 from cxad_pipeline.interactions.configured_columns import watched_columns
@@ -51,6 +52,7 @@ def filled_link(link: str, settings: Settings, **values: str) -> str | None:
     """One address with its placeholders filled: those of the settings (`alerts.links`), and those that are given.
 
     None where one of them has no value: half an address, or one of a page on the reader's own machine, leads nowhere.
+    Those that are given are encoded: a window's key may have a plus sign, which a query would take for a space.
     """
     known: dict[str, str | None] = {
         **dict.fromkeys(_OF_THE_MESSAGE),
@@ -59,7 +61,7 @@ def filled_link(link: str, settings: Settings, **values: str) -> str | None:
         "model": settings.mlflow.registered_model,
         "port": str(settings.ports.dagster),
         "api_port": str(settings.ports.api),
-        **values,
+        **{name: quote(value, safe="") for name, value in values.items()},
     }
     for name, value in known.items():
         placeholder = f"{{{name}}}"

@@ -24,6 +24,7 @@ from cxad_pipeline.serving.front import Front, page_policy
 from cxad_pipeline.serving.incident_answers import titles
 from cxad_pipeline.serving.known_segments import configured_values
 from cxad_pipeline.serving.request_log import configure_logging
+from cxad_pipeline.serving.routes_alerts import alert_routes
 from cxad_pipeline.serving.routes_incidents import incident_routes
 from cxad_pipeline.serving.routes_review import review_routes
 from cxad_pipeline.serving.routes_scoring import record_schemas, scoring_routes
@@ -114,13 +115,13 @@ def _store_routes(service: Service) -> list[APIRouter]:
         incident_routes(
             store,
             read=read,
-            review=review,
             title=titles(service.schema),
             promised_per_week=settings.incidents.budget_per_week,
             zone=zone,
             dimensions=dimensions,
             configured=configured,
         ),
+        alert_routes(store, read=read, review=review),
         segment_routes(store, read=read, subjects=subjects(settings), zone=zone, dimensions=dimensions),
     ]
 

@@ -71,5 +71,5 @@ def alert_concerns(status: Mapping[str, Any]) -> list[str]:
     were = "message was" if dead == 1 else "messages were"
     return [
         f"{dead} {were} given up by the alerts: GET /api/alerts?state=dead says why; POST /api/alerts/retry, or "
-        "`cxad alerts --retry`, sends again"
+        "`cxad alerts --retry`, sends again; POST /api/alerts/drop, or `cxad alerts --drop`, puts away"
     ]

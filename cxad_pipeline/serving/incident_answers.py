@@ -84,5 +84,5 @@ def delivery_answer(delivery: Delivery) -> dict[str, Any]:
     told: dict[str, Any] = {name: value for name, value in delivery.items() if name != "settled_at"}
     settled = delivery["settled_at"]
     told["sent_at"] = settled if delivery["state"] == "sent" else None
-    told["given_up_at"] = settled if delivery["state"] == "dead" else None
+    told["given_up_at"] = settled if delivery["state"] in ("dead", "dropped") else None
     return told

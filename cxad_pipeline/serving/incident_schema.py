@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 IncidentStatus = Literal["open", "resolved", "merged", "withdrawn"]
-DeliveryState = Literal["pending", "sent", "dead"]
+DeliveryState = Literal["pending", "sent", "dead", "dropped"]
 Verdict = Literal["confirmed", "expected", "false_alarm", "new_trend"]
 
 VERDICT = (
@@ -150,12 +150,14 @@ class CallDetails(Part):
 class DeliveryDetails(Part):
     """One message on one channel."""
 
-    id: int = Field(description="For /api/alerts/retry.", examples=[12])
+    id: int = Field(description="For /api/alerts/retry and /api/alerts/drop.", examples=[12])
     key: str = Field(description="Of the message: by it doubles are dropped.", examples=["20261013-3f9a2c:1"])
     kind: str = Field(description="What it is about.", examples=["incident"])
     topic: str = Field(description="What it belongs to.", examples=["incident:20261013-3f9a2c"])
     channel: str = Field(description="Where it goes.", examples=["slack"])
-    state: DeliveryState = Field(description="pending: it waits or is tried again; dead: it was given up.")
+    state: DeliveryState = Field(
+        description="pending: it waits or is tried again; dead: it was given up; dropped: likewise, and put away."
+    )
     headline: str = Field(description="Its first line.", examples=[_TITLE])
     attempts: int = Field(description="How often it was tried.", examples=[1])
     uncertain: bool = Field(description="Whether an attempt may have reached the channel with nobody knowing.")
@@ -187,6 +189,12 @@ class Revived(Part):
     """What came of a retry."""
 
     revived: int = Field(description="Dead letters that are tried again.", examples=[2])
+
+
+class Dropped(Part):
+    """What came of putting away."""
+
+    dropped: int = Field(description="Dead letters that were put away.", examples=[2])
 
 
 class Achieved(Part):

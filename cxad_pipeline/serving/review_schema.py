@@ -17,7 +17,7 @@ from cxad_pipeline.serving.answer_schema import Flag, ReasonDetails
 from cxad_pipeline.serving.incident_schema import VERDICT, Part, Verdict, VerdictDetails
 from cxad_pipeline.serving.query import INCIDENT_PATTERN, Cursor, Moment, StrictBool, Text
 
-_LONGEST_NOTE = 2000
+LONGEST_NOTE = 2000
 _INTERACTION: dict[str, Any] = {
     "interaction_id": "I-20261013-004711",
     "timestamp": "2026-10-13T09:30:00.000000Z",
@@ -115,7 +115,7 @@ class FeedbackBody(Part):
     verdict: Verdict = Field(description=VERDICT, examples=["confirmed"])
     note: str = Field(
         "",
-        max_length=_LONGEST_NOTE,
+        max_length=LONGEST_NOTE,
         pattern=TEXT_PATTERN,
         description="In your own words; no personal data.",
         examples=["Line to billing was down."],
@@ -195,7 +195,7 @@ class SilenceBody(Part):
     metric: str | None = None
     reason: str = Field(
         min_length=1,
-        max_length=_LONGEST_NOTE,
+        max_length=LONGEST_NOTE,
         pattern=TEXT_PATTERN,
         description="Why, in your own words; no personal data.",
         examples=["Migration of the billing line."],

@@ -1,8 +1,8 @@
-"""Incidents, and what people were told of them: lists, one in full, messages that were given up, the budget.
+"""Incidents, and what people were told of them: a list, one in full, the budget.
 
 Belongs here: these routes, and the questions that they put to the store. Does not belong here: queries (`store`), what
 the keys mean (`incident_schema`), how answers are written (`incident_answers`), verdicts and silences
-(`routes_review`), windows of segments (`routes_segments`).
+(`routes_review`), messages by themselves (`routes_alerts`), windows of segments (`routes_segments`).
 """
 
 import datetime as dt
@@ -10,26 +10,22 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field, StringConstraints, create_model
 
 from cxad_pipeline.serving.bodies import JSON
 from cxad_pipeline.serving.incident_answers import call_answer, delivery_answer, incident_answer, moment
 from cxad_pipeline.serving.incident_schema import (
-    AlertPage,
     Budget,
-    DeliveryState,
     IncidentPage,
     IncidentStatus,
     Part,
-    Revived,
     WholeIncident,
 )
 from cxad_pipeline.serving.known_segments import require_values
 from cxad_pipeline.serving.problems import ProblemError, problems
-from cxad_pipeline.serving.query import INCIDENT_PATTERN, Cursor, Moment, Number, StrictBool, Text, in_zone
+from cxad_pipeline.serving.query import INCIDENT_PATTERN, Cursor, Moment, StrictBool, Text, in_zone
 from cxad_pipeline.serving.security import Requirement
-from cxad_pipeline.serving.small_bodies import FAULTS, described, read_body
 from cxad_pipeline.serving.store_access import AWAY, StoreAccess
 
 if TYPE_CHECKING:
@@ -68,24 +64,6 @@ class IncidentQuery(Part):
     limit: int = Field(100, ge=1, le=500, description="Most incidents of a page.")
 
 
-class AlertQuery(Part):
-    """Which messages are wanted."""
-
-    state: DeliveryState | None = Field(None, description="pending, sent or dead.", examples=["dead"])
-    cursor: Cursor | None = Field(None, description="`next` of the page before.")
-    limit: int = Field(100, ge=1, le=500, description="Most messages of a page.")
-
-
-class RetryBody(Part):
-    """Which dead letters are tried again."""
-
-    ids: Annotated[list[Number], Field(min_length=1, max_length=500)] | None = Field(
-        None,
-        description="Of messages, as /api/alerts says; those that are not dead stay as they are. Without it: all.",
-        examples=[[12, 13]],
-    )
-
-
 def incident_query(dimensions: Sequence[str]) -> type[IncidentQuery]:
     """The query of a deployment with these dimensions; one that is named like another filter has none."""
     fields: dict[str, Any] = {
@@ -100,7 +78,6 @@ def incident_routes(
     store: StoreAccess,
     *,
     read: Requirement,
-    review: Requirement,
     title: "Callable[[Incident], str]",
     promised_per_week: float,
     zone: dt.tzinfo = dt.UTC,
@@ -113,8 +90,8 @@ def incident_routes(
     ----------
     store
         What they ask.
-    read, review
-        Who may read, and who may have messages sent again.
+    read
+        Who may.
     title
         Puts an incident into a line (`incident_answers.titles`).
     promised_per_week
@@ -157,30 +134,6 @@ def incident_routes(
         if found is None:
             raise ProblemError(404, f"There is no incident {incident_id}.")
         return _json(found)
-
-    @routes.get(
-        "/api/alerts",
-        summary="Messages and what became of them",
-        response_model=AlertPage,
-        responses=problems({503: AWAY}),
-        dependencies=[Depends(read)],
-    )
-    async def list_alerts(query: Annotated[AlertQuery, Query()]) -> Any:
-        """One entry for each message and channel, the latest first; of what a message says, its first line."""
-        return _json(await store.ask(lambda opened: _alerts(opened, query)))
-
-    @routes.post(
-        "/api/alerts/retry",
-        summary="Send dead letters again",
-        response_model=Revived,
-        responses=problems({**FAULTS, 503: AWAY}),
-        openapi_extra=described(RetryBody),
-        dependencies=[Depends(review)],
-    )
-    async def retry(request: Request) -> Any:
-        """They are pending again, due at once, with all their attempts before them. Dagster's sensor sends them."""
-        body = await read_body(request, RetryBody)
-        return {"revived": await store.ask(lambda opened: _revive(opened, body))}
 
     @routes.get(
         "/api/budget",
@@ -249,21 +202,6 @@ def _incident(store: "Store", incident_id: str, title: "Callable[[Incident], str
         "calls": [call_answer(call) for call in sorted(stored.calls, key=lambda call: (call.window, call.segment))],
         "alerts": [delivery_answer(delivery) for delivery in alerts],
     }
-
-
-def _alerts(store: "Store", query: AlertQuery) -> dict[str, Any]:
-    from cxad_pipeline.store.outbox_status import find_deliveries
-
-    with store.reading() as connection:
-        page, following = find_deliveries(connection, state=query.state, limit=query.limit, cursor=query.cursor)
-    return {"alerts": [delivery_answer(delivery) for delivery in page], "next": following}
-
-
-def _revive(store: "Store", body: RetryBody) -> int:
-    from cxad_pipeline.store.outbox_status import revive
-
-    with store.writing() as connection:
-        return revive(connection, body.ids)
 
 
 def _budget(store: "Store", promised_per_week: float) -> dict[str, Any]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cxad_pipeline.store.database import Store
 
 _OVER = "The end lies in the past."
-_GONE = f"`until`: {_OVER} Or another incident, which the answer names, has taken in this one."
+_GONE = f"`until`: {_OVER} Or another incident, which the answer names, has taken in this one, or it was withdrawn."
 _NO_INCIDENT = "No incident of this incident_id is stored; GET /api/incidents lists them."
 _NOT_FLAGGED = (
     "Verdicts are kept for interactions that were found unusual, and none of this interaction_id is stored: it was not "
@@ -220,7 +220,8 @@ def _anomalies(
 
 
 def _say(store: "Store", body: FeedbackBody, by: str, at: dt.datetime, until: dt.datetime) -> dict[str, Any] | None:
-    from cxad_pipeline.store.feedback import MergedIncidentError, add_feedback, add_incident_feedback
+    from cxad_pipeline.store.feedback import add_feedback, add_incident_feedback
+    from cxad_pipeline.store.gone_incidents import GoneIncidentError
 
     expected = body.verdict == "expected"
     given: dict[str, Any] = {"by": by, "note": body.note, "at": at, "until": until if expected else None}
@@ -230,7 +231,7 @@ def _say(store: "Store", body: FeedbackBody, by: str, at: dt.datetime, until: dt
                 said = add_incident_feedback(
                     connection, body.incident_id, body.verdict, **given, expected_for=until - at
                 )
-            except MergedIncidentError as error:
+            except GoneIncidentError as error:
                 raise ProblemError(409, f"incident_id: {error}.") from error
         else:
             said = add_feedback(connection, str(body.interaction_id), body.verdict, **given)

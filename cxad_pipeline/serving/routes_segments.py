@@ -33,8 +33,8 @@ MOST_POINTS = 2_000
 _MOST_ROWS = 50_000
 _ALL = ("contacts", "anomalies", "complaints", "together")
 _WINDOW = (
-    "start", "seconds", "state", "score", "leading_metric", "leading_kind", "observed", "expected", "contacts",
-    "anomalies", "complaints",
+    "start", "seconds", "state", "metrics_not_tested", "score", "leading_metric", "leading_kind", "observed",
+    "expected", "contacts", "anomalies", "complaints",
 )  # fmt: skip
 
 
@@ -89,7 +89,8 @@ def segment_routes(
         `observed` is the mean of the metric, or the number of contacts, complaints or contacts whose metrics are bad
         together; `expected`, `low` and `high` are what the calibration that judged the window knew of that hour of
         the week. When nothing is wrong, 99 % of the windows with enough values to be tested are between `low` and
-        `high`; the fewer values a window has, the wider apart these are.
+        `high`; the fewer values a window has, the wider apart these are. `state` is that of the segment or, where
+        this was tested, that of the metric: `not_answered` says that far fewer values than usual are there.
 
         More than 2,000 windows are put together in groups of equal length: counts are added, `mean` is weighted by
         its values, and score, state, observed, expected, low and high are those of the group's window with the
@@ -184,7 +185,7 @@ def _point(row: "SegmentWindow", metric: str | None, trend: "Trend") -> dict[str
         **{name: value for name, value in row.items() if name in _ALL},
         "values": sums["count"] if sums else 0,
         "mean": sums["mean"] if sums else None,
-        "state": row["state"],
+        "state": row["state"] if metric is None else row["metrics_not_tested"].get(metric, row["state"]),
         "score": row["score"],
         **trend,
     }

@@ -22,6 +22,8 @@ WindowState = Literal[
     "tested", "empty", "too_few", "missing", "cold_start", "late", "not_answered", "no_metric", "special_day"
 ]
 """`incidents.states.State` in lower case; written again, since that module brings SciPy along."""
+MetricState = Literal["too_few", "not_answered", "no_metric"]
+"""Those in which a metric can be where its segment was tested, but for `tested`."""
 
 _AT = "2026-10-13T09:00:00.000000Z"
 _STATE = (
@@ -30,6 +32,7 @@ _STATE = (
     "history; late: not complete when it was judged; special_day: one of incidents.special_days; null: nobody has "
     "looked."
 )
+_OF_METRICS = "too_few: values; not_answered: far fewer values than usual; no_metric: never had a value in the history."
 _BEYOND = "More windows match than are read, 50,000: the earliest are left out."
 
 
@@ -89,6 +92,10 @@ class WindowDetails(Part):
     start: dt.datetime = Field(description="Start of the window, UTC.", examples=[_AT])
     seconds: int = Field(description="Its length.", examples=[3600])
     state: WindowState | None = Field(description=_STATE, examples=["tested"])
+    metrics_not_tested: dict[str, MetricState] = Field(
+        description=f"Metric -> why it was not tested, where the segment was. {_OF_METRICS}",
+        examples=[{"csat": "not_answered"}],
+    )
     score: float | None = Field(description="-log10 of the adjusted p-value; null: nothing was tested.", examples=[6.1])
     leading_metric: str | None = Field(description="Family of the test that says most.", examples=["hold_time_seconds"])
     leading_kind: str | None = Field(description="Which test of it.", examples=["shift"])
@@ -137,7 +144,9 @@ class Point(Part):
         "log(1 + x / 60 s), near the median; null: no value.",
         examples=[191.4],
     )
-    state: WindowState | None = Field(description=_STATE, examples=["tested"])
+    state: WindowState | None = Field(
+        description=f"Of the segment: {_STATE} Where it was tested, of the metric: {_OF_METRICS}", examples=["tested"]
+    )
     score: float | None = Field(
         description="-log10 of the segment's adjusted p-value; null: nothing was tested.", examples=[6.1]
     )

@@ -62,6 +62,13 @@ def _location(path: str) -> str:
     return path
 
 
+def _each_once(names: list[str]) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"named twice: {', '.join(twice)}")
+    return names
+
+
 Location = Annotated[str, AfterValidator(_location)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Cron = Annotated[str, AfterValidator(_cron)]
@@ -69,6 +76,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_utc)]
 Percentile = Annotated[float, Field(gt=50, lt=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Names = Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)]
 
 
 class Node(BaseModel):

@@ -95,8 +95,8 @@ class StoreSettings(Node):
     retention_days: int | None = Field(
         400,
         ge=1,
-        description="How long sent messages, counts of segments, their baselines and unjudged anomalies are kept; "
-        "null: for ever.",
+        description="How long messages that were sent or given up, counts of segments, their baselines and unjudged "
+        "anomalies are kept; null: for ever.",
     )
 
     @field_validator("url")

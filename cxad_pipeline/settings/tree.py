@@ -18,7 +18,7 @@ from cronsim import CronSim
 from pydantic import BeforeValidator, Field, field_serializer, model_validator
 
 from cxad_pipeline.settings.models import IsolationForestModel, ModelSettings, RandomCutForestModel
-from cxad_pipeline.settings.nodes import Cron, Location, Moment, Node, Percentile, Share, Zone, without_password
+from cxad_pipeline.settings.nodes import Cron, Location, Moment, Names, Node, Percentile, Share, Zone, without_password
 from cxad_pipeline.settings.operations import AlertSettings, DriftSettings, FeedbackSettings, IncidentSettings
 from cxad_pipeline.settings.serving import ServingSettings, StoreSettings
 from cxad_pipeline.settings.sources import ExtraColumn, Source
@@ -135,7 +135,7 @@ class TrainingSettings(Node):
 class SegmentSettings(Node):
     """How interactions are grouped for people."""
 
-    dimensions: list[str] = Field(["queue", "channel", "language"], description="Categories that name a segment.")
+    dimensions: Names = Field(["queue", "channel", "language"], description="Categories that name a segment.")
 
 
 class ScheduleSettings(Node):

@@ -1,6 +1,7 @@
-"""Anomalies in the store: written as they are found, and read back newest first.
+"""Anomalies in the store, read back newest first.
 
-Belongs here: both, and the pages of a listing. Does not belong here: adding verdicts (`feedback`), and who may ask.
+Belongs here: the pages of a listing; writing can be had from here too. Does not belong here: writing what is found
+(`found_anomalies`), adding verdicts (`feedback`), and who may ask.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, literal, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, Select, func, literal, select, tuple_
 
 from cxad_pipeline.store.columns import Moment, digest
+from cxad_pipeline.store.found_anomalies import record_anomalies as record_anomalies
+from cxad_pipeline.store.found_anomalies import replace_batch_anomalies as replace_batch_anomalies
 from cxad_pipeline.store.pages import CursorError as CursorError
 from cxad_pipeline.store.pages import cursor_of, place_of
 from cxad_pipeline.store.pages import iso as iso
@@ -22,10 +24,6 @@ from cxad_pipeline.store.tables import anomalies, feedback
 from cxad_pipeline.store.verdicts import SAID, verdict_of
 from cxad_pipeline.store.verdicts import StoredVerdict as StoredVerdict
 
-_NO_TIME = "the time of an anomaly is not ISO 8601 with a zone"
-_KEY = ("interaction_digest", "model_version")
-_BATCH = "batch"
-_CHUNK = 5_000
 _READ_AHEAD = 500
 """Rows that are read at once where some of them will be left out."""
 
@@ -36,7 +34,7 @@ class StoredAnomaly(AnomalyRecord):
     Attributes
     ----------
     source
-        By which way it came: `api`, or `batch`.
+        By which way it came: `api`, or `batch` where batch scoring alone has found it.
     verdict
         The latest on its interaction; None where there is none.
     """
@@ -72,122 +70,6 @@ class AnomalyFilter:
     queue: str | None = None
     interaction_id: str | None = None
     hide_expected: bool = False
-
-
-def record_anomalies(connection: Connection, records: Sequence[AnomalyRecord], *, source: str = "api") -> int:
-    """Write anomalies; of two with the same interaction and model version the one scored later stays.
-
-    The same record again changes nothing: whoever is not sure whether it was written writes it again.
-
-    Parameters
-    ----------
-    connection
-        In a transaction, `Store.writing`.
-    records
-        In any order.
-    source
-        By which way they came.
-
-    Returns
-    -------
-    int
-        How many were added or replaced.
-
-    Raises
-    ------
-    ValueError
-        If a time is not ISO 8601 with a zone.
-    """
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for record in records:
-        row = _row(record, source)
-        key = (row["interaction_digest"], row["model_version"])
-        if key not in newest or newest[key]["scored_at"] < row["scored_at"]:
-            newest[key] = row
-    if not newest:
-        return 0
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(anomalies)
-    changed = {column.name: column for column in statement.excluded if column.name not in ("id", *_KEY)}
-    upsert = statement.on_conflict_do_update(
-        index_elements=list(_KEY), set_=changed, where=statement.excluded.scored_at > anomalies.c.scored_at
-    ).returning(anomalies.c.id)
-    # In the order of the key, or two writers could each hold a row that the other waits for.
-    return len(connection.execute(upsert, [newest[key] for key in sorted(newest)]).all())
-
-
-def replace_batch_anomalies(
-    connection: Connection, since: dt.datetime, until: dt.datetime, records: Sequence[AnomalyRecord]
-) -> int:
-    """Write what batch scoring found in a period in place of what it found there before.
-
-    What came by another way stays, and so does all feedback: it is on interactions.
-
-    Parameters
-    ----------
-    connection
-        In a transaction, `Store.writing`.
-    since, until
-        The period: contacts that began from `since` on and before `until`.
-    records
-        All that was found in it.
-
-    Returns
-    -------
-    int
-        How many were added or replaced.
-
-    Raises
-    ------
-    ValueError
-        If a time is not ISO 8601 with a zone.
-    """
-    columns = anomalies.c
-    found = {(digest(record["interaction_id"]), record["model_version"]) for record in records}
-    before = connection.execute(
-        select(columns.id, *(columns[name] for name in _KEY)).where(
-            columns.source == _BATCH, columns.timestamp >= since, columns.timestamp < until
-        )
-    ).all()
-    gone = sorted(row.id for row in before if (row.interaction_digest, row.model_version) not in found)
-    for first in range(0, len(gone), _CHUNK):
-        connection.execute(delete(anomalies).where(columns.id.in_(gone[first : first + _CHUNK])))
-    return record_anomalies(connection, records, source=_BATCH)
-
-
-def _row(record: AnomalyRecord, source: str) -> dict[str, Any]:
-    interaction = record["interaction"]
-    return {
-        "interaction_digest": digest(record["interaction_id"]),
-        "interaction_id": record["interaction_id"],
-        "timestamp": _moment(record["timestamp"]),
-        "scored_at": _moment(record["scored_at"]),
-        "model": record["model"],
-        "model_version": record["model_version"],
-        "source": source,
-        "severity": record["severity"],
-        **{name: _text(interaction.get(name)) for name in ("channel", "language", "queue")},
-        "scores": record["scores"],
-        "is_anomaly": record["is_anomaly"],
-        "reasons": record["reasons"],
-        "interaction": interaction,
-    }
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _moment(written: str) -> dt.datetime:
-    try:
-        moment = dt.datetime.fromisoformat(written)
-        zoned = moment.tzinfo is not None
-        moment = moment.astimezone(dt.UTC)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(_NO_TIME) from error
-    if not zoned:
-        raise ValueError(_NO_TIME)
-    return moment
 
 
 def find_anomalies(

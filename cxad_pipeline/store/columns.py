@@ -35,8 +35,10 @@ class Moment(TypeDecorator[dt.datetime]):
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:  # noqa: ARG002
-        """From the database; its sessions are in UTC."""
-        return None if value is None else value.replace(tzinfo=dt.UTC)
+        """From the database. What has no zone, in SQLite, is in UTC; a session of PostgreSQL may be in any other."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
 
 
 class StorableText(TypeDecorator[str]):

@@ -51,7 +51,7 @@ def counted_verdicts(connection: Connection) -> dict[str, CountedVerdict]:
     """The verdict that counts for each incident of which somebody has said something.
 
     The latest on the incident itself; where there is none, the latest on those that it took in. Merged ones are not
-    among them.
+    among them, nor are withdrawn ones: nothing is left that anybody could have judged.
 
     Returns
     -------
@@ -79,7 +79,8 @@ def counted_verdicts(connection: Connection) -> dict[str, CountedVerdict]:
         )  # fmt: skip
         among = of_taken if row.incident_id in takers else own
         among[_last(row.incident_id, takers)] = verdict
-    return of_taken | own
+    withdrawn = set(connection.scalars(select(incidents.c.id).where(incidents.c.status == "withdrawn")))
+    return {name: verdict for name, verdict in (of_taken | own).items() if name not in withdrawn}
 
 
 def taker_of(connection: Connection, incident_id: str) -> str | None:

@@ -28,7 +28,7 @@ from cxad_pipeline.store.database_faults import RefusedError as RefusedError
 from cxad_pipeline.store.database_faults import StoreAwayError as StoreAwayError
 from cxad_pipeline.store.database_faults import StoreError as StoreError
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0006"
 """The newest migration; a test holds it to the files in `migrations/versions`."""
 
 VERSION_TABLE = "cxad_store_version"

@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Select, func, insert, select
 from cxad_pipeline.incidents.incident import segment_of
 from cxad_pipeline.incidents.segments import Key
 from cxad_pipeline.store.columns import VERDICTS, digest
-from cxad_pipeline.store.counted_verdicts import counted_verdicts, taker_of
+from cxad_pipeline.store.counted_verdicts import counted_verdicts
 from cxad_pipeline.store.expected_anomalies import leaf_of
+from cxad_pipeline.store.gone_incidents import require_standing
 from cxad_pipeline.store.incident_tables import incident_feedback, incidents
 from cxad_pipeline.store.silences import Scope, Silence, add_silence
 from cxad_pipeline.store.tables import anomalies, feedback
@@ -47,20 +48,6 @@ class Said:
     verdict: StoredVerdict
     silence: Silence | None
     released: tuple[Silence, ...] = ()
-
-
-class MergedIncidentError(ValueError):
-    """An incident that was taken in by another one takes no verdict.
-
-    Attributes
-    ----------
-    taker
-        Id of the one that does.
-    """
-
-    def __init__(self, incident_id: str, taker: str) -> None:
-        super().__init__(f"incident {incident_id} was taken in by {taker}: say it of that one")
-        self.taker = taker
 
 
 @dataclass(frozen=True)
@@ -174,18 +161,17 @@ def add_incident_feedback(
     ------
     ValueError
         As of `add_feedback`.
-    MergedIncidentError
-        If another incident has taken it in; it names that one.
+    GoneIncidentError
+        If it takes none (`require_standing`).
     """
     at, until = _checked(verdict, at, until, expected_for)
     columns = [incidents.c[name] for name in ("segment", "metric", "started_at", "ended_at")]
-    query = select(incidents.c.number, incidents.c.id, *columns).where(incidents.c.id_digest == digest(incident_id))
+    query = select(incidents.c.number, incidents.c.id, incidents.c.status, *columns)
+    query = query.where(incidents.c.id_digest == digest(incident_id))
     incident = connection.execute(query).one_or_none()
     if incident is None:
         return None
-    taker = taker_of(connection, incident.id)
-    if taker is not None:
-        raise MergedIncidentError(incident.id, taker)
+    require_standing(connection, incident.id, incident.status)
     segment = segment_of(incident.segment)
     silence = _silence(connection, "incidents", segment, incident.metric, by, note, at, until)
     row = {"verdict": verdict, "by": by, "at": at, "note": note, "until": until, "silence": silence and silence.id}

@@ -57,11 +57,13 @@ segment_windows = Table(
     Column("leading_kind", String(16)),
     Column("observed", Double()),
     Column("expected", Double()),
+    Column("metric_states", JSON(none_as_null=True)),
     UniqueConstraint("segment_id", "start", "seconds"),
     Index(None, "start"),
 )
 """What was counted in a segment and a window that begins at `start`, seconds since 1970 UTC, and below `recorded_at`
-what the tests found there; null where nothing was tested."""
+what the tests found there; null where nothing was tested. `metric_states`: the metrics that were not tested where the
+segment was, each with its `state` and the `usual` number of values; null where there is none."""
 
 incidents = Table(
     "incidents",

@@ -14,6 +14,9 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from cxad_pipeline.store.incident_tables import segment_windows
 from cxad_pipeline.store.segment_rows import everyone
 
+_LONGEST = 86_400
+"""Seconds of the longest windows: so long before a period one may begin that reaches into it."""
+
 
 @dataclass(frozen=True)
 class JudgedWindow:
@@ -39,6 +42,23 @@ class JudgedWindow:
     recorded_at: dt.datetime
 
 
+@dataclass(frozen=True)
+class NotJudged:
+    """Windows without anything in the store.
+
+    Attributes
+    ----------
+    first, last
+        Start of the first and end of the last one, seconds since 1970 UTC.
+    windows
+        How many they are; between them may be others.
+    """
+
+    first: int
+    last: int
+    windows: int
+
+
 def judged_windows(connection: Connection, counted_after: dt.datetime) -> list[JudgedWindow]:
     """Windows that were judged, of those counted after a moment, the earliest first; late ones are still to be judged.
 
@@ -59,6 +79,25 @@ def judged_windows(connection: Connection, counted_after: dt.datetime) -> list[J
         JudgedWindow(row.start, row.start + row.seconds, row.contacts, row.anomalies, row.state, row.recorded_at)
         for row in connection.execute(query)
     ]
+
+
+def judged_periods(connection: Connection, start: int, end: int) -> list[tuple[int, int]]:
+    """Start and end of every window that was judged and lies in a period, however long ago, the earliest first.
+
+    Parameters
+    ----------
+    connection
+        `Store.reading`, or in a transaction that writes.
+    start, end
+        The period, seconds since 1970 UTC, the end exclusive.
+    """
+    columns = segment_windows.c
+    query = (
+        select(columns.start, columns.seconds)
+        .where(*_judged(), columns.start >= start - _LONGEST, columns.start < end)
+        .order_by(columns.start)
+    )
+    return [(row.start, row.start + row.seconds) for row in connection.execute(query)]
 
 
 def last_counted(connection: Connection) -> dt.datetime | None:

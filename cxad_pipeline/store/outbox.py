@@ -1,8 +1,8 @@
 """The outbox: messages that are to be sent, written in the transaction that gives cause for them.
 
-Belongs here: queueing, taking back and putting off what was queued; the rest of the outbox can be had from here too.
-Does not belong here: what is told (`alerting.notices`), who gets a delivery and how it ended (`outbox_claims`),
-listings for people (`outbox_status`), sending (`alerting.delivery`).
+Belongs here: queueing, and taking back what was queued; the rest of the outbox can be had from here too. Does not
+belong here: what is told (`alerting.notices`), who gets a delivery and how it ended (`outbox_claims`), channels that
+asked to be left alone (`outbox_rests`), listings for people (`outbox_status`), sending (`alerting.delivery`).
 
 The promise is at least once: a message that was queued is claimed again and again until its channel has taken it or its
 sender gives up. There is one delivery for a key and a channel, however often the key is queued.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cxad_pipeline.store.columns import digest
@@ -25,6 +25,8 @@ from cxad_pipeline.store.outbox_claims import give_up_unserved as give_up_unserv
 from cxad_pipeline.store.outbox_claims import settle_dead as settle_dead
 from cxad_pipeline.store.outbox_claims import settle_failed as settle_failed
 from cxad_pipeline.store.outbox_claims import settle_sent as settle_sent
+from cxad_pipeline.store.outbox_rests import put_off as put_off
+from cxad_pipeline.store.outbox_rests import rests
 from cxad_pipeline.store.outbox_status import ChannelStatus as ChannelStatus
 from cxad_pipeline.store.outbox_status import Delivery as Delivery
 from cxad_pipeline.store.outbox_status import OutboxStatus as OutboxStatus
@@ -72,7 +74,7 @@ def queue(connection: Connection, notice: Notice, channels: Sequence[str], *, at
     notice
         The message.
     channels
-        Names of the channels. None: the key is remembered and nothing sent.
+        Names of the channels; one that rests gets it later. None: the key is remembered and nothing sent.
     at
         When it is queued; now by default.
 
@@ -113,6 +115,7 @@ def queue(connection: Connection, notice: Notice, channels: Sequence[str], *, at
 
 
 def _deliver(connection: Connection, message: int, notice: Notice, channels: Sequence[str]) -> None:
+    resting = rests(connection)
     rows = [
         {
             "message_id": message,
@@ -122,7 +125,7 @@ def _deliver(connection: Connection, message: int, notice: Notice, channels: Seq
             "attempts": 0,
             "claims": 0,
             "uncertain": False,
-            "due_at": notice.due_at,
+            "due_at": max(notice.due_at, resting.get(channel, notice.due_at)),
         }
         for channel in dict.fromkeys(channels)
     ]
@@ -157,28 +160,11 @@ def withdraw(connection: Connection, key: str) -> int:
     return dropped
 
 
-def put_off(connection: Connection, channel: str, until: dt.datetime) -> int:
-    """Make nothing due on a channel before a moment; what somebody is sending is left to them.
-
-    Parameters
-    ----------
-    connection
-        In a transaction, `Store.writing`.
-    channel
-        The channel that asked to be left alone.
-    until
-        For how long.
-
-    Returns
-    -------
-    int
-        How many deliveries were put off.
-    """
-    columns = deliveries.c
-    waits = (columns.state == "pending", columns.leased_until.is_(None), columns.due_at < until)
-    # Not those that another transaction is changing: each could wait for a row that the other holds.
-    found = select(columns.id).where(columns.channel == channel, *waits).with_for_update(skip_locked=True)
-    return connection.execute(update(deliveries).where(columns.id.in_(found)).values(due_at=until)).rowcount
+def was_tried(connection: Connection, keys: Sequence[str]) -> bool:
+    """Whether a channel was ever tried with one of these messages; until the transaction ends, no further one is."""
+    of_keys = messages.c.key_digest.in_([digest(key) for key in keys])
+    query = select(deliveries.c.claims).join_from(deliveries, messages).where(of_keys)
+    return any(connection.execute(query.with_for_update(of=deliveries)).scalars().all())
 
 
 def last_content(connection: Connection, kind: str) -> dict[str, Any] | None:
@@ -193,3 +179,12 @@ def last_key(connection: Connection, kind: str) -> tuple[str, dt.datetime] | Non
     query = select(messages.c.key, messages.c.queued_at).where(messages.c.kind == kind)
     row = connection.execute(query.order_by(messages.c.id.desc()).limit(1)).one_or_none()
     return None if row is None else (row.key, row.queued_at)
+
+
+def topics_begun(
+    connection: Connection, kinds: Sequence[str], since: dt.datetime, until: dt.datetime
+) -> frozenset[str]:
+    """Topics whose first message of some kinds was due after `since`, and not after `until`."""
+    first = func.min(messages.c.due_at)
+    query = select(messages.c.topic).where(messages.c.kind.in_(kinds)).group_by(messages.c.topic)
+    return frozenset(connection.execute(query.having(first > since, first <= until)).scalars())

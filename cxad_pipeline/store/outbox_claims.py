@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, select, update
 
-from cxad_pipeline.store.outbox_tables import deliveries, messages
+from cxad_pipeline.store.outbox_tables import deliveries, messages, resting_channels
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def claim(
     Returns
     -------
     list of Claimed
-        The longest due first, at most one of each topic and channel.
+        The longest due first, at most one of each topic and channel, and none of a channel that rests.
     """
     query = (
         select(deliveries, *(messages.c[name] for name in ("key", "kind", "topic", "content", "queued_at")))
@@ -89,6 +89,8 @@ def claim(
             deliveries.c.state == "pending",
             deliveries.c.channel.in_(list(channels)),
             deliveries.c.due_at <= now,
+            # Also of what was being sent when it asked to be left alone.
+            deliveries.c.channel.not_in(select(resting_channels.c.channel).where(resting_channels.c.until > now)),
             *_free(now),
         )
         .order_by(deliveries.c.due_at, deliveries.c.id)

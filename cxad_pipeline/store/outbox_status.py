@@ -1,6 +1,6 @@
-"""How the outbox stands, for people: counts, a listing, and dead letters brought back.
+"""How the outbox stands, for people: counts, a listing, and dead letters brought back or put away.
 
-Belongs here: reading deliveries, and reviving them. Does not belong here: queueing and sending (`outbox`).
+Belongs here: reading deliveries, reviving and dropping them. Does not belong here: queueing and sending (`outbox`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Update, case, func, select, update
 
 from cxad_pipeline.store.columns import digest
 from cxad_pipeline.store.outbox_tables import deliveries, messages
 from cxad_pipeline.store.pages import cursor_of, iso, place_of
 
-DeliveryState = Literal["pending", "sent", "dead"]
+DeliveryState = Literal["pending", "sent", "dead", "dropped"]
 _CHUNK = 5_000
 
 
@@ -79,7 +79,7 @@ class Delivery(TypedDict):
     headline
         Of the message; empty where it has none.
     state
-        `pending`, `sent` or `dead`.
+        `pending`, `sent`, `dead` or `dropped`: a dead letter that was put away.
     attempts
         Since it was queued or revived; those in which the channel asked to be left alone are not counted.
     uncertain
@@ -248,6 +248,28 @@ def revive(connection: Connection, ids: Sequence[int] | None, *, at: dt.datetime
     due_at = dt.datetime.now(dt.UTC) if at is None else at
     # An error of before says nothing of the attempts that are to come.
     change = change.values(state="pending", attempts=0, settled_at=None, due_at=due_at, error=None)
+    return _changed(connection, change, ids)
+
+
+def drop(connection: Connection, ids: Sequence[int] | None) -> int:
+    """Put dead letters away: they stay in listings, and neither count nor come back.
+
+    Parameters
+    ----------
+    connection
+        In a transaction, `Store.writing`.
+    ids
+        As of `revive`.
+
+    Returns
+    -------
+    int
+        How many were put away.
+    """
+    return _changed(connection, update(deliveries).where(deliveries.c.state == "dead").values(state="dropped"), ids)
+
+
+def _changed(connection: Connection, change: Update, ids: Sequence[int] | None) -> int:
     if ids is None:
         return connection.execute(change).rowcount
     known = [number for number in dict.fromkeys(ids) if -(2**63) <= number < 2**63]

@@ -52,11 +52,16 @@ deliveries = Table(
     Column("settled_at", Moment()),
     Column("receipt", JSON(none_as_null=True)),
     Column("error", StorableText()),
-    CheckConstraint("state IN ('pending', 'sent', 'dead')", name="state"),
+    CheckConstraint("state IN ('pending', 'sent', 'dead', 'dropped')", name="state"),
     UniqueConstraint("message_id", "channel"),
     Index(None, "state", "due_at"),
     Index(None, "topic_digest", "channel", "state", "id"),
 )
-"""The way of a message to one channel. `attempts` are those since it was queued or revived, `claims` all of them: the
-number by which a claim is known. `leased_until` is set while an attempt runs; `settled_at` is when it was sent or given
-up. `uncertain`: an attempt began and its end is not known."""
+"""The way of a message to one channel; `dropped` is a dead letter that somebody put away. `attempts` are those since it
+was queued or revived, `claims` all of them: the number by which a claim is known. `leased_until` is set while an
+attempt runs; `settled_at` is when it was sent or given up. `uncertain`: an attempt began and its end is not known."""
+
+resting_channels = Table(
+    "resting_channels", metadata, Column("channel", String(64), primary_key=True), required("until", Moment())
+)
+"""Channels that asked to be left alone; nothing of them is claimed before then."""

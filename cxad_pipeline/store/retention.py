@@ -3,8 +3,8 @@
 Belongs here: deleting what is old. Does not belong here: how long things are kept (`store.retention_days`), and when
 this is done (`operations`).
 
-Incidents with their calls, everything that people said, silences, records of calibrations, and messages that have not
-been sent stay.
+Incidents with their calls, everything that people said, silences, records of calibrations, messages that wait to be
+sent, and the last digest with its record stay.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from cxad_pipeline.store.tables import anomalies, feedback
 def prune(connection: Connection, before: dt.datetime) -> int:
     """Delete what is older than a moment.
 
-    Deliveries that were sent before it, and their messages when no delivery is left; rollups of windows that began
-    before it; baselines of calibrations that had been followed by another one by then; anomalies of contacts that began
-    before it, unless somebody has said something of them.
+    Deliveries that were sent or given up before it, and their messages when no delivery is left, but for the last
+    digest and its record; rollups of windows that began before it; baselines of calibrations that had been followed by
+    another one by then; anomalies of contacts that began before it, unless somebody has said something of them.
 
     Parameters
     ----------
@@ -40,10 +40,14 @@ def prune(connection: Connection, before: dt.datetime) -> int:
         Rows that were deleted.
     """
     has_deliveries = exists().where(deliveries.c.message_id == messages.c.id)
+    # By these the next digest knows what has been told, and that it is not the first.
+    later = messages.alias("later")
+    is_last = ~exists().where(later.c.kind == messages.c.kind, later.c.id > messages.c.id)
+    is_memory = messages.c.kind.in_(["digest", "digest_record"]) & is_last
     is_judged = exists().where(feedback.c.interaction_digest == anomalies.c.interaction_digest)
     old = (
-        delete(deliveries).where(deliveries.c.state == "sent", deliveries.c.settled_at < before),
-        delete(messages).where(messages.c.queued_at < before, ~has_deliveries),
+        delete(deliveries).where(deliveries.c.state != "pending", deliveries.c.settled_at < before),
+        delete(messages).where(messages.c.queued_at < before, ~has_deliveries, ~is_memory),
         delete(segment_windows).where(segment_windows.c.start < math.ceil(before.timestamp())),
         delete(baselines).where(baselines.c.calibration_id.in_(outdated(before))),
         delete(anomalies).where(anomalies.c.timestamp < before, ~is_judged),

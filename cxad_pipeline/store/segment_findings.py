@@ -9,7 +9,7 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,16 @@ from cxad_pipeline.store.incident_tables import segment_windows, segments
 from cxad_pipeline.store.segment_rows import numbers_of, within
 from cxad_pipeline.store.window_listing import HIGHEST_SCORE
 
-_NAMES = ("row", "state", "score", "leading_metric", "leading_kind", "observed", "expected")
+_NAMES = ("row", "state", "score", "leading_metric", "leading_kind", "observed", "expected", "metric_states")
 
 
 def findings_rows(
-    connection: Connection, tree: SegmentTree, findings: Findings, first: int, stop: int
+    connection: Connection,
+    tree: SegmentTree,
+    findings: Findings,
+    answered: Mapping[str, npt.NDArray[np.float64]],
+    first: int,
+    stop: int,
 ) -> list[dict[str, Any]]:
     """What `record_findings` is to write: the rows that there are, and what the tests found there.
 
@@ -41,13 +46,15 @@ def findings_rows(
         That of the findings.
     findings
         What was found.
+    answered
+        Usual share of contacts with a value, by metric in the order of the findings, (s, t) each.
     first, stop
         Positions of the windows that are wanted, half open. A cell without a row gets none.
     """
     windows = findings.windows.between(first, stop)
     position = {number: s for s, number in numbers_of(connection, tree.keys, add=False).items()}
     columns = segment_windows.c
-    query = select(columns.id, columns.segment_id, columns.start).where(*within(windows))
+    query = select(columns.id, columns.segment_id, columns.start, columns.contacts).where(*within(windows))
     rows = [row for row in connection.execute(query).all() if row.segment_id in position]
     if not rows:
         return []
@@ -65,6 +72,7 @@ def findings_rows(
         [kinds[i] if is_tested else None for i, is_tested in zip(leading, tested, strict=True)],
         _or_none(_leading(findings, "observed", leading, s, t), tested),
         _or_none(_leading(findings, "expected", leading, s, t), tested),
+        _metric_states(findings, answered, np.array([row.contacts for row in rows], dtype=np.float64), s, t),
         strict=True,
     )
     return [dict(zip(_NAMES, values, strict=True)) for values in found]
@@ -119,6 +127,24 @@ def _leading(
     for i, one in enumerate(findings.evidence):
         chosen = leading == i
         found[chosen] = getattr(one, name)[s[chosen], t[chosen]]
+    return found
+
+
+def _metric_states(
+    findings: Findings,
+    answered: Mapping[str, npt.NDArray[np.float64]],
+    contacts: npt.NDArray[np.float64],
+    s: npt.NDArray[np.int64],
+    t: npt.NDArray[np.int64],
+) -> list[dict[str, dict[str, Any]] | None]:
+    """The metrics of each cell that were not tested though the segment was; None where all were, or it was not."""
+    found: list[dict[str, dict[str, Any]] | None] = [None] * len(s)
+    tested = findings.states[s, t] == State.TESTED
+    for (metric, share), of_metric in zip(answered.items(), findings.metric_states, strict=True):
+        states, usual = of_metric[s, t], contacts * share[s, t]
+        for cell in np.flatnonzero(tested & (states != State.TESTED)).tolist():
+            one = {"state": State(states[cell]).name.lower(), "usual": round(float(usual[cell]), 2)}
+            found[cell] = {**(found[cell] or {}), metric: one}
     return found
 
 

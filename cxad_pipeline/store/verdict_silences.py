@@ -4,7 +4,8 @@ Belongs here: which verdicts a silence rests on. Does not belong here: silences 
 (`feedback`, `counted_verdicts`).
 
 A silence rests on everybody who asked for it: those who made or extended it by hand, and each incident and interaction
-of which the verdict that counts is `expected`. When one of them changes their mind it ends when the others want it to.
+of which the verdict that counts is `expected`. When one of them changes their mind, or an incident is withdrawn, it
+ends when the others want it to.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ def release_of_incident(connection: Connection, incident_id: str, at: dt.datetim
     Parameters
     ----------
     connection
-        In a transaction, `Store.writing`, in which the verdict that takes back the earlier ones was added.
+        In a transaction, `Store.writing`, in which the verdict that takes back the earlier ones was added, or the
+        incident was withdrawn.
     incident_id
         Of the incident.
     at, by
-        When, and who has changed their mind.
+        When, and who has changed their mind, or what has ended it.
 
     Returns
     -------

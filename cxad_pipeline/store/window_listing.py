@@ -46,6 +46,8 @@ class SegmentWindow(TypedDict):
         Name of a `State` in lower case; None where nobody has looked.
     score
         As in `Findings.score`, at most `HIGHEST_SCORE`; None where nothing was tested.
+    metrics_not_tested
+        By metric the name of its `State`, of those that were not tested though the segment was.
     leading_metric, leading_kind, observed, expected
         The test that says most there; None where nothing was tested.
     recorded_at
@@ -62,6 +64,7 @@ class SegmentWindow(TypedDict):
     together: int
     metrics: dict[str, MetricSums]
     state: str | None
+    metrics_not_tested: dict[str, str]
     score: float | None
     leading_metric: str | None
     leading_kind: str | None
@@ -146,6 +149,7 @@ def _window(row: Row[Any]) -> SegmentWindow:
         "together": row.together,
         "metrics": readable(row.metrics),
         "state": row.state,
+        "metrics_not_tested": {metric: one["state"] for metric, one in (row.metric_states or {}).items()},
         "score": row.score,
         "leading_metric": row.leading_metric,
         "leading_kind": row.leading_kind,

@@ -20,6 +20,8 @@ MESSAGE = Message(
     html="<p>41 of <b>55</b> contacts</p>",
     news="Now 41 of 55 contacts",
 )
+QUEUED_AT = datetime.now(UTC)
+"""Before all posts: where a message is looked for, it is among those since it was queued."""
 
 
 def parcel(key: str = "incident:1:opened", kind: str = "opened", **changes: Any) -> Parcel:
@@ -29,7 +31,7 @@ def parcel(key: str = "incident:1:opened", kind: str = "opened", **changes: Any)
         "topic": "incident:1",
         "kind": kind,
         "message": MESSAGE,
-        "queued_at": datetime.now(UTC),
+        "queued_at": QUEUED_AT,
     }
     return Parcel(**(given | changes))
 

@@ -133,7 +133,7 @@ def live(world: World, settings: Settings, model: IncidentModel, fate: Fate) -> 
     with closing(open_store(settings)) as store:
         now = dt.datetime.now(dt.UTC)
         record_statistics(store, model, rows, begin, begin + STEP, now)
-        judge(store, model, [rows], begin, begin + STEP, settings, teller, now)
+        judge(store, model, [rows], begin, begin + STEP, settings, teller, lambda: now)
         fate.enter("queueing")
         deliver_all(store, settings, channels, teller)
         fate.end()

@@ -17,7 +17,9 @@ from cxad_pipeline.alerting.incident_messages import MessageContext
 from cxad_pipeline.alerting.message import Message
 from cxad_pipeline.incidents.incident import Example
 from cxad_pipeline.interactions.schema import InteractionSchema
+from cxad_pipeline.store.judged_windows import NotJudged
 from cxad_pipeline.store.silent_windows import SilentSegment
+from cxad_pipeline.store.unanswered_metrics import UnansweredMetric
 
 UNTIL = dt.datetime(2026, 10, 13, 5, tzinfo=dt.UTC)
 CONTEXT = MessageContext(
@@ -41,6 +43,7 @@ SILENT = SilentSegment(
     4,
     163.4,
 )
+UNANSWERED = UnansweredMetric("csat", (), SILENT.first, SILENT.last, 4, 12, 181.7)
 
 
 def message_of(digest: Digest) -> Message:
@@ -115,7 +118,9 @@ def test_nothing_to_say_is_no_digest() -> None:
         {"silenced": 1},
         {"anomalies": 1},
         {"windows_without_data": 1},
+        {"not_judged": NotJudged(SILENT.first, SILENT.last, 4)},
         {"silent_segments": (SILENT,)},
+        {"unanswered": (UNANSWERED,)},
         {"silent_since": UNTIL - dt.timedelta(days=2)},
         {"most_severe": incident().examples},
         {"dead_letters": 1},
@@ -155,12 +160,49 @@ def test_of_many_segments_without_contacts_the_first_are_named_and_the_rest_coun
     assert_slack_takes(list(message.blocks))
 
 
+def test_metrics_with_far_fewer_values_than_usual_are_named() -> None:
+    of_a_queue = replace(UNANSWERED, segment=(("queue", "billing"),), windows=1, values=1, usual=9.2)
+    message = message_of(replace(QUIET, unanswered=(UNANSWERED, of_a_queue)))
+    assert message.headline.startswith("Digest: 0 further incidents, 0 anomalies, FEW VALUES of satisfaction · ")
+    lines = message.text.splitlines()
+    assert lines[3:] == [
+        "Far fewer values than usual: surveys without answers, or missing data",
+        "  satisfaction · all contacts · 12 values in 4 windows of 12 Oct 11:00-15:00 Europe/Berlin, usually 182",
+        "  satisfaction · billing · 1 value in 1 window of 12 Oct 11:00-15:00 Europe/Berlin, usually 9.2",
+        "Incidents: https://example.test/i",
+    ]
+    slack = [text["text"] for text in texts_of(list(message.blocks))]
+    for line in lines[4:6]:
+        assert line.strip() in slack
+        assert line.strip() in message.html
+
+
+def test_of_many_metrics_with_few_values_the_first_are_named_and_the_rest_counted() -> None:
+    many = tuple(replace(UNANSWERED, metric=f"<m{number}> & " + "x" * 200) for number in range(8))
+    message = message_of(replace(QUIET, unanswered=many))
+    assert "FEW VALUES of 8 metrics" in message.headline
+    assert "<m4>" in message.text
+    assert "<m5>" not in message.text
+    assert "and 3 more" in message.text
+    assert "&lt;m4&gt; &amp; xx" in message.html
+    assert_slack_takes(list(message.blocks))
+
+
 def test_missing_data_do_not_read_as_a_quiet_day() -> None:
     text = message_of(replace(QUIET, contacts=0, windows_without_data=4)).text
     assert text.startswith("Digest: NO DATA came · 12 Oct 07:00")
     assert "No contact was scored" in text
     assert "4 of 4 windows without data: missing, not quiet" in text
     assert "0 of them" not in text
+
+
+@pytest.mark.parametrize(("number", "words"), [(1, "1 window"), (24, "24 windows")])
+def test_windows_that_never_landed_do_not_read_as_quiet_ones(number: int, words: str) -> None:
+    message = message_of(replace(QUIET, not_judged=NotJudged(SILENT.first, SILENT.last, number)))
+    assert message.headline.startswith(f"Digest: 0 further incidents, 0 anomalies, {words} NEVER JUDGED · 12 Oct")
+    line = f"{words} of 12 Oct 11:00-15:00 Europe/Berlin never judged: not quiet, but unknown; see what did not land"
+    assert line in message.text.splitlines()
+    assert line in message.html
 
 
 def test_a_pipeline_that_stands_still_does_not_read_as_a_quiet_day() -> None:

@@ -28,6 +28,7 @@ MINUTE = dt.timedelta(minutes=1)
 NOW = FOUND + 10 * HOUR
 
 OPEN = incident(severity=50.0)
+CHANGED = replace(OPEN, updated_at=NOW - 10 * MINUTE)
 ELSEWHERE = replace(OPEN, segment=(("channel", "voice"),))
 CALM = incident(severity=30.0, critical=False)
 RESOLVED = replace(OPEN, status="resolved", resolved_at=NOW)
@@ -78,8 +79,8 @@ TABLE: list[tuple[str, Incident | None, Incident, Told, list[tuple[str, str, flo
     ("over after the digest", CALM, replace(CALM, status="resolved"), IN_DIGEST, []),
     ("worse while it waits", OPEN, far(20), WAITING, [("opened", "opened", 5)]),
     ("over while it waits", OPEN, RESOLVED, WAITING, [("resolved:2", "resolved", 5)]),
-    ("merged while it waits", OPEN, MERGED, WAITING, [("edit:0", "edit", 0)]),
-    ("withdrawn while it waits", OPEN, WITHDRAWN, WAITING, [("edit:0", "edit", 0)]),
+    ("merged while it waits", OPEN, MERGED, WAITING, []),
+    ("withdrawn while it waits", OPEN, WITHDRAWN, WAITING, []),
     ("back, and withdrawn unheard before", WITHDRAWN, OPEN, NOTHING, [("opened", "opened", 5)]),
     ("over, and withdrawn unheard before", WITHDRAWN, RESOLVED, NOTHING, [("opened", "resolved", 0)]),
     ("merged while another message waits", OPEN, MERGED, END_WAITS, [("edit:3", "edit", 0)]),
@@ -122,11 +123,17 @@ def test_what_is_told(before: Incident | None, after: Incident, told: Told, expe
 
 @pytest.mark.parametrize(("before", "after", "told"), [case[1:4] for case in TABLE], ids=[c[0] for c in TABLE])
 def test_a_silence_is_silent(before: Incident | None, after: Incident, told: Told) -> None:
-    decision = decide(before, after, told, silenced=True, wait_minutes=5)
-    assert decision.notices == ()
-    if told.at is not None and told.at > NOW:
-        assert f"{ID}:{'opened' if told.number == 1 else 'resolved:2'}" in decision.withdrawn
-        assert decision.told == (NOTHING if told.number == 1 else replace(told, at=NOW))
+    decision = decide(before, after, told, silenced=True, wait_minutes=5, update_minutes=60)
+    end_waits = told == END_WAITS and before is not None and before.status == "resolved" == after.status
+    assert shown(decision) == ([("resolved:2", "resolved", 5)] if end_waits else [])
+    if end_waits:
+        assert decision.withdrawn == ()
+    elif told.at is not None and told.at > NOW:
+        assert decision.withdrawn == tuple(
+            f"{ID}:{key}" for key in (["opened"] if told.number == 1 else ["update:2", "resolved:2"])
+        )
+        heard = Told(at=NOW - 55 * MINUTE, severity=0.0, critical=True, number=2)
+        assert decision.told == (NOTHING if told.number == 1 else heard)
     else:
         assert decision == Decision((), (), told)
 
@@ -201,14 +208,16 @@ def again(known: Incident, told: Told, *, silenced: bool = False, **policy: Any)
 
 
 def test_what_goes_on_is_told_again_after_the_interval() -> None:
-    assert again(OPEN, LONG_TOLD, repeat_hours=3.1) == []
-    (decision,) = again(far(5), LONG_TOLD, repeat_hours=3)
+    assert again(CHANGED, LONG_TOLD, repeat_hours=3.1) == []
+    assert again(replace(CHANGED, updated_at=LONG_TOLD.at), LONG_TOLD, repeat_hours=3) == [], "nothing new of it"
+    (decision,) = again(replace(CHANGED, severity=55.0), LONG_TOLD, repeat_hours=3)
     assert shown(decision) == [("repeat:2", "repeat", 0)]
     assert decision.told == Told(at=NOW, severity=55.0, critical=True, number=2)
 
 
 def test_repeats_keep_the_distance_of_updates() -> None:
-    assert again(OPEN, LONG_TOLD, repeat_hours=1, update_minutes=200) == []
+    assert again(CHANGED, LONG_TOLD, repeat_hours=1, update_minutes=200) == []
+    assert len(again(CHANGED, LONG_TOLD, repeat_hours=1, update_minutes=180)) == 1
 
 
 @pytest.mark.parametrize("known", [RESOLVED, CALM, MERGED])
@@ -217,9 +226,10 @@ def test_only_what_is_open_and_critical_is_repeated(known: Incident) -> None:
 
 
 def test_what_the_digest_told_is_told_when_it_is_critical_and_not_too_soon() -> None:
-    assert again(CALM, LONG_IN_DIGEST) == []
-    assert again(OPEN, IN_DIGEST) == []
-    (decision,) = again(OPEN, LONG_IN_DIGEST)
+    assert again(replace(CALM, updated_at=NOW), LONG_IN_DIGEST) == []
+    assert again(CHANGED, IN_DIGEST) == []
+    assert again(OPEN, LONG_IN_DIGEST) == [], "nothing new of it"
+    (decision,) = again(CHANGED, LONG_IN_DIGEST)
     assert shown(decision) == [("update:2", "update", 0)]
 
 
@@ -263,8 +273,6 @@ class Outbox:
             self.waiting.pop(key, None)
         for notice in decision.notices:
             before = self.sent.get(notice.key)
-            if before is not None and notice.key == f"{ID}:edit:0":
-                continue  # the outbox knows the key: nothing had been told that it could set right
             assert before is None, f"{notice.key} was sent already: {before} {notice}"
             replaced = self.waiting.pop(notice.key, None)
             assert replaced is None or replaced.kind == notice.kind, "one key, one meaning"
@@ -314,8 +322,10 @@ def test_any_life_is_told_once_and_not_too_often(
             decision = notices_of(known, after, told, silenced=silenced, policy=policy, now=now, make=make)
             outbox.take(decision)
             known, told = after, decision.told
-        if silenced and status != "digest" and known is not None and (known.status == "open" or status != "pass"):
-            assert outbox.waiting == {}
+        if silenced and status != "digest" and known is not None:
+            ends = [notice for notice in outbox.waiting.values() if notice.kind == "resolved"]
+            assert len(outbox.waiting) == len(ends), "a silence leaves nothing but an end"
+            assert not ends or known.status != "open"
         assert told.at is None or told.at <= now or len([n for n in outbox.waiting.values() if n.kind != "edit"]) == 1
         outbox.pass_time(now)
         if silenced and status not in ("digest", "pass"):

@@ -35,7 +35,8 @@ def test_a_new_message_has_blocks_an_escaped_text_and_its_key(slack: SlackBotDou
     assert receipt == {"channel": CHANNEL, "ts": posted["ts"]}
     assert posted["text"] == "Hold time is high in billing\n41 of 55 contacts &lt;!channel&gt;"
     assert posted["blocks"] == MESSAGE.blocks
-    assert posted["metadata"] == {"event_type": "cxad_alert", "event_payload": {"key": "incident:1:opened"}}
+    payload = {"key": "incident:1:opened", "id": parcel().identity}
+    assert posted["metadata"] == {"event_type": "cxad_alert", "event_payload": payload}
     assert slack.methods() == [POST]  # nothing is looked for on a first attempt
 
 
@@ -179,7 +180,7 @@ def test_a_bot_that_may_not_read_delivers_all_the_same(slack: SlackBotDouble, ch
 
 def test_the_key_of_another_app_is_not_ours(slack: SlackBotDouble, channel: SlackChannel) -> None:
     slack.post_by_people(1)
-    slack.messages[0]["metadata"] = {"event_type": "other", "event_payload": {"key": "incident:1:opened"}}
+    slack.messages[0]["metadata"] = {"event_type": "other", "event_payload": {"id": parcel().identity}}
     assert "found" not in channel.deliver(parcel(uncertain=True))
 
 

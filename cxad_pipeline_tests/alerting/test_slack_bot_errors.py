@@ -111,7 +111,7 @@ def test_answers_that_are_not_slacks_are_errors_too(slack: SlackBotDouble, chann
         [None],
         ["x", 5, [], {}],
         [{"metadata": "x"}, {"metadata": {"event_type": "cxad_alert", "event_payload": "x"}}],
-        [{"metadata": {"event_type": "cxad_alert", "event_payload": {"key": "incident:1:opened"}}}],
+        [{"metadata": {"event_type": "cxad_alert", "event_payload": {"id": parcel().identity}}}],
         "x",
         {"ts": "1.0"},
     ],

@@ -38,6 +38,7 @@ class Told:
         self.now = FOUND
 
     def change(self, after: Incident, *, silenced: bool = False) -> None:
+        after = replace(after, updated_at=self.now)
         with self.store.writing() as connection:
             known = get_incident(connection, after.id)
             before, told = (known.incident, known.told) if known is not None else (None, NOTHING_TOLD)
@@ -108,6 +109,7 @@ def test_one_message_on_slack_with_its_news_in_the_thread_and_few_mails(
     told.send(HOUR)
     told.change(replace(found, severity=65.0, affected=72, contacts=96))
     told.send(HOUR)
+    told.change(replace(found, severity=65.0, affected=72, contacts=96))  # one more window of it
     told.send(25 * HOUR)
     told.change(replace(found, status="resolved", severity=65.0, affected=80, contacts=110, resolved_at=told.now))
     told.send(2 * HOUR)

@@ -100,3 +100,15 @@ def test_a_merged_incident_takes_no_verdict_and_who_took_it_in_is_named(desk: De
     assert f"was taken in by {OTHER.id}" in problem["detail"]
     with desk.store.reading() as connection:
         assert find_silences(connection) == []
+
+
+def test_a_withdrawn_incident_takes_no_verdict_and_none_counts(desk: Desk) -> None:
+    desk.type(ONE.id, "confirmed")
+    save(desk.store, incident(1, status="withdrawn"))
+    words = f"incident {ONE.id} was withdrawn, since its contacts have changed: it takes no verdict"
+    for verdict in ("confirmed", "expected", "false_alarm", "new_trend"):
+        assert words in " ".join(desk.type(ONE.id, verdict, code=USAGE).stderr.split())
+        status, problem = desk.post(ONE.id, verdict)
+        assert (status, problem["detail"]) == (409, f"incident_id: {words}.")
+    assert desk.silences() == []
+    assert desk.client.get("/api/feedback/precision").json() == {"segments": []}

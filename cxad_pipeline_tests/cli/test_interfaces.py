@@ -114,7 +114,7 @@ def test_all_interfaces_show_the_state_and_one_interrupt_stops_all(trained: Comm
         below = _children(process.pid)
         assert len(below) >= 4  # webserver, daemon, code server, MLflow, API
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert process.returncode == 0
         _until(lambda: not _alive(below), seconds=60)
         assert "Traceback" not in out + err

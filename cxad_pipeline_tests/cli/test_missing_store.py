@@ -24,6 +24,7 @@ CHANGING_WHAT_IS_THERE = (
     ["feedback", "I-1", "confirmed"],
     ["silence", "--end", "4"],
     ["alerts", "--retry"],
+    ["alerts", "--drop", "all"],
 )
 SILENCE = ["silence", "--segment", "queue=billing", "--reason", "x", "--hours", "1"]
 

@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 
+from cxad_pipeline.defs import lost_runs
 from cxad_pipeline.defs.lost_runs import COMMAND_TAG, HOST_TAG, end_lost_runs, lost_run_sensor, place_tags
 from cxad_pipeline.defs.processes import age_by_ps, process_age
 
@@ -163,6 +164,31 @@ def test_a_run_whose_process_has_not_begun_yet_is_waited_for_but_not_for_good(in
     assert end_lost_runs(instance) == []
     lost = recorded(instance, LAUNCHED, seconds_ago=3600)
     assert [run.run_id for run in end_lost_runs(instance)] == [lost.run_id]
+
+
+def test_a_run_that_began_again_in_another_process_is_in_the_latter(instance: dg.DagsterInstance):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    run = recorded(instance, COMMAND, pid=gone.pid, seconds_ago=3600)
+    instance.report_engine_event("goes on", run, EngineEventData.in_process(os.getpid()))
+    assert end_lost_runs(instance) == []
+
+
+def test_a_run_that_ends_while_it_is_looked_at_stays_as_it_ended(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    run = recorded(instance, LAUNCHED, seconds_ago=3600)
+    why_lost = lost_runs._why_lost
+
+    def ends_meanwhile(run: dg.DagsterRun, instance: dg.DagsterInstance) -> str:
+        reason = why_lost(run, instance)
+        instance.report_run_canceled(run)
+        return reason
+
+    monkeypatch.setattr(lost_runs, "_why_lost", ends_meanwhile)
+    assert end_lost_runs(instance) == []
+    assert only(instance).status is dg.DagsterRunStatus.CANCELED
+    assert instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE) == []
 
 
 def test_launched_runs_on_a_shared_instance_are_those_of_the_machine_that_they_name():

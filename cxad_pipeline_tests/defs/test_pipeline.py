@@ -192,6 +192,9 @@ def test_segments_are_counted_and_judged_and_the_promise_is_shown_beside_what_wa
     assert judged["promised_per_week"] == 5
     assert judged["achieved_last_week"] <= 5
     assert judged["states"]["tested"] > 0
+    surveys = judged["metrics_not_tested"]["csat"]
+    assert 0 < surveys["too_few"] <= judged["states"]["tested"], "few contacts are asked, fewer answer"
+    assert "not_answered" not in surveys
     model = world.metadata("incident_model")
     assert model["replayed_per_week"] <= model["promised_per_week"]
     found, tried = map(int, model["faults_found"].split(" of "))

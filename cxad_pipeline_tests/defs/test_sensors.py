@@ -264,12 +264,8 @@ def test_a_failed_run_is_told_in_one_line_each_step(definitions, instance, setti
         instance=instance, tags=tags, raise_on_error=False
     )
     assert not result.success
-    failure = next(event for event in result.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE)
-    context = dg.build_run_status_sensor_context(
-        "run_failure_sensor", failure, instance, result.dagster_run
-    ).for_run_failure()
-    for _ in range(2):  # an event that comes twice is told once
-        definitions.resolve_sensor_def("run_failure_sensor")(context)
+    for _ in range(2):  # an event that is looked at twice is told once
+        tick(definitions, "run_failure_sensor", instance, "0")
     assert len(channel.sent) == 1
     assert "train one first" in channel.sent[0].text
     assert "ensemble_scores" in channel.sent[0].text

@@ -8,7 +8,16 @@ from incident_examples import MONDAY
 
 from cxad_pipeline.incidents import SegmentTree, Windows
 from cxad_pipeline.incidents.baselines import mean_baseline, rate_baseline, stages
-from cxad_pipeline.incidents.cusum import LATELY, MEMORY, MOST, MOST_OF_ONE, NOT_BEFORE, cusum
+from cxad_pipeline.incidents.cusum import (
+    ENDED,
+    LATELY,
+    LEAST_LATELY,
+    MEMORY,
+    MOST,
+    MOST_OF_ONE,
+    NOT_BEFORE,
+    cusum,
+)
 from cxad_pipeline.incidents.evidence import Drift, exceedance_evidence, mean_evidence
 from cxad_pipeline.incidents.metrics import MetricRule
 from cxad_pipeline.incidents.profiles import Expectation, Folds, MeanProfile, RateProfile
@@ -87,16 +96,21 @@ def test_sums_over_windows_are_those_of_the_recursion() -> None:
     sums, means, lasts = cusum(z, shift, tested, 0.5)
     for s in range(2):
         for t in range(200):
-            level, run, steps = 0.0, [], []
+            level, highest, run, steps = 0.0, 0.0, [], []
             for u in range(max(t - MEMORY + 1, 0), t + 1):
                 if tested[s, u]:
-                    step = min(z[s, u], MOST_OF_ONE) - 0.5
-                    level = min(max(level + step, 0.0), MOST)
-                    run, steps = ([*run, shift[s, u]], [*steps, (u, step)]) if level > 0 else ([], [])
+                    value = min(z[s, u], MOST_OF_ONE)
+                    level = min(max(level + value - 0.5, 0.0), MOST)
+                    highest = max(highest, level)
+                    if level <= highest - ENDED or level == 0:
+                        level, highest, run, steps = 0.0, 0.0, [], []
+                    else:
+                        run, steps = [*run, shift[s, u]], [*steps, (u, value)]
             assert sums[s, t] == pytest.approx(level)
             assert means[s, t] == pytest.approx(np.mean(run) if run else 0.0)
-            recent = [step for u, step in steps[-LATELY:] if u > t - NOT_BEFORE]
-            assert lasts[s, t] == (bool(steps) and sum(recent) >= 0)
+            late = steps[-LATELY:]
+            deviates = sum(value for _, value in late) >= LEAST_LATELY * len(late) ** 0.5
+            assert lasts[s, t] == (bool(late) and late[0][0] > t - NOT_BEFORE and deviates)
     assert 0.2 < lasts[sums > 0].mean() < 0.95
 
 
@@ -104,22 +118,23 @@ def test_sums_over_windows_are_those_of_the_recursion() -> None:
 def test_a_drift_calls_no_longer_than_two_windows_after_the_longest_fault_and_goes_on_through_one_ordinary_window(
     worse: float,
 ) -> None:
-    """The sum itself stays up for ten windows and more; each second ordinary window is above its baseline."""
+    """The sum itself stays up for some windows; each second ordinary window is above its baseline."""
     fault, ordinary = np.full(40, worse), np.tile([0.1, -0.1], 10)
     metric, profile = MetricRule("aht", "high"), MeanProfile(mean_baseline(TREE, 24, *np.ones((2, 9, SLOTS))), ONE, ONE)
     for allowance in (0.5, 1.25):
-        for z, first, calls in (
-            (np.concatenate([fault, ordinary]), 42, False),
-            (np.concatenate([fault[:20], [0.1], fault]), 15, True),
+        for z, high, first, calls in (
+            (np.concatenate([fault, ordinary]), slice(38, 41), 42, False),
+            (np.concatenate([fault[:20], [0.1], fault]), slice(15, 61), 15, True),
         ):
             cells = np.ones((1, len(z)))
             usual = Expectation(cells, 0 * cells)
             drift = Drift(allowance, 0.0)
             total = 100 * (1 + z * np.sqrt(1 / 100 + 1))[None]
             tested = cells > 0
-            _, of_sum = mean_evidence(metric, tested, 100 * cells, total, cells, usual, profile, {"drift": drift})
-            assert of_sum.statistic[0, first : first + 3].min() > 5
+            _, of_sum = mean_evidence(metric, tested, 100 * cells, total, 3 * cells, usual, profile, {"drift": drift})
+            assert of_sum.statistic[0, high].min() > 5
             assert (of_sum.large[0, first:] == calls).all()
+            assert calls or (of_sum.statistic[0, 45:] == 0).all()
 
 
 def test_what_a_sum_found_before_a_closed_night_says_nothing_of_the_morning() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats.contingency import relative_risk
 
-from cxad_pipeline.incidents.causes import CLEARLY, causes_of, risk_ratio
+from cxad_pipeline.incidents import causes
+from cxad_pipeline.incidents.causes import CLEARLY, risk_ratio
+from cxad_pipeline.incidents.incident import Cause
 
 DIMENSIONS = ("queue", "channel", "language")
 LEAVES = list(product(("billing", "sales", "support"), ("chat", "voice"), ("de", "en", "fr")))
@@ -21,6 +25,20 @@ def inside(**values: str) -> np.ndarray:
     return np.array(
         [all(dict(zip(DIMENSIONS, leaf, strict=True))[d] == v for d, v in values.items()) for leaf in LEAVES]
     )
+
+
+def causes_of(
+    dimensions: Sequence[str],
+    leaves: Sequence[tuple[str, ...]],
+    affected: np.ndarray,
+    exposure: np.ndarray,
+    usual: np.ndarray | float = 0.0,
+    own: np.ndarray | bool = True,
+    **more: Any,
+) -> list[Cause]:
+    """Of an incident of all contacts, on whose ordinary days nobody is affected, unless it is said otherwise."""
+    usual, own = np.broadcast_to(usual, affected.shape), np.broadcast_to(own, affected.shape)
+    return causes.causes_of(dimensions, leaves, affected, exposure, usual=usual, own=own, **more)
 
 
 def drawn(random: np.random.Generator, exposure: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -87,6 +105,55 @@ def test_a_fault_of_a_value_or_of_a_pair_is_named_and_nothing_narrower_or_wider(
         assert first_wrong == 0
 
 
+# Contacts of one hour: a small queue beside two large ones.
+SMALL = np.where(inside(queue="billing"), 4.0, 60.0)
+ORDINARY = 0.04
+
+
+@pytest.mark.parametrize("fault", [{"queue": "billing"}, {"queue": "billing", "channel": "voice"}])
+@pytest.mark.parametrize("called", [{"queue": "billing"}, {"queue": "billing", "channel": "voice"}])
+def test_a_fault_in_a_small_queue_is_named_though_more_contacts_are_affected_elsewhere_on_any_day(
+    fault: dict[str, str], called: dict[str, str]
+) -> None:
+    random = np.random.default_rng(3)
+    right = wider = fewer = 0
+    for _ in range(200):
+        exposure = random.poisson(SMALL).astype(float)
+        affected = drawn(random, exposure, np.where(inside(**fault), 0.75, ORDINARY))
+        found = causes_of(DIMENSIONS, LEAVES, affected, exposure, ORDINARY * exposure, inside(**called))
+        right += bool(found) and dict(found[0].segment) == fault
+        wider += bool(found) and "queue" not in dict(found[0].segment)
+        fewer += affected[inside(**fault)].sum() < affected.sum() / 2
+    assert right >= 185, right
+    assert wider <= 2, wider
+    assert fewer >= 150, "most of the affected contacts are those of any day"
+
+
+def test_what_a_cause_holds_beside_the_incident_is_worse_than_elsewhere_too() -> None:
+    """Of voice, only the incident's own queue is worse; by the share that is affected, voice would be the cause."""
+    exposure = np.full(len(LEAVES), 40.0)
+    own = inside(queue="billing", channel="voice")
+    affected = np.where(own, 30.0, 2.0)
+    found = causes_of(DIMENSIONS, LEAVES, affected, exposure, 2.0, own)
+    assert [cause.segment for cause in found] == [(("queue", "billing"), ("channel", "voice"))]
+    half = np.where(own, 30.0, np.where(inside(channel="voice"), 15.0, 2.0))
+    assert [dict(cause.segment) for cause in causes_of(DIMENSIONS, LEAVES, half, exposure, 2.0, own)] == [
+        {"channel": "voice"}
+    ]
+    one_language = own & inside(language="de")
+    found = causes_of(DIMENSIONS, LEAVES, np.where(own, 30.0, 2.0), exposure, 2.0, one_language)
+    assert [cause.segment for cause in found] == [(("queue", "billing"), ("channel", "voice"))], (
+        "it is larger than said"
+    )
+
+
+def test_where_no_more_are_affected_than_usual_there_is_no_cause() -> None:
+    exposure = np.full(len(LEAVES), 20.0)
+    affected = np.where(inside(queue="billing"), 6.0, 1.0)
+    assert causes_of(DIMENSIONS, LEAVES, affected, exposure)
+    assert causes_of(DIMENSIONS, LEAVES, affected, exposure, affected) == []
+
+
 def test_what_is_alike_everywhere_has_no_cause() -> None:
     random = np.random.default_rng(1)
     with_cause = 0
@@ -108,6 +175,8 @@ def test_a_cause_holds_half_of_what_is_affected_and_three_contacts() -> None:
     assert (cause.affected, cause.contacts, cause.share) == (18, 60, 18 / 33)
     assert causes_of(DIMENSIONS, LEAVES, affected, exposure, min_support=0.8) == []
     assert causes_of(DIMENSIONS, LEAVES, affected, exposure, min_affected=25) == []
+    beyond = causes_of(DIMENSIONS, LEAVES, affected, exposure, 1.0, min_support=0.99)
+    assert [(one.segment, one.share) for one in beyond] == [(cause.segment, 18 / 33)], "others are as usual"
 
 
 def test_where_nobody_else_is_affected_there_still_is_an_interval() -> None:
@@ -148,7 +217,10 @@ def test_the_intervals_hold_what_they_promise(rate: bool) -> None:
 
 
 def test_bad_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 leaves"):
-        causes_of(("queue",), [("a",), ("b",)], np.ones(3), np.ones(3))
+    for place in range(4):
+        given_ = [np.ones(3 if i == place else 2) for i in range(4)]
+        usual, own = given_[2], given_[3] > 0
+        with pytest.raises(ValueError, match="2 leaves"):
+            causes.causes_of(("queue",), [("a",), ("b",)], *given_[:2], usual=usual, own=own)
     with pytest.raises(ValueError, match="more contacts are affected"):
         causes_of(("queue",), [("a",), ("b",)], np.array([3.0, 0.0]), np.ones(2))

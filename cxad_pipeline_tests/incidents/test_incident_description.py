@@ -245,6 +245,26 @@ def test_volume_is_traced_to_the_segment_with_more_contacts_than_usual(crowded: 
     assert cause.affected > 1.5 * cause.contacts
 
 
+@pytest.mark.parametrize("elsewhere", [0.0, 0.3])
+@pytest.mark.parametrize("fault", [{"queue": "c"}, {"queue": "c", "channel": "voice"}])
+def test_the_smallest_queue_is_the_cause_though_more_contacts_are_as_bad_elsewhere(
+    centre: Centre, model: IncidentModel, fault: dict[str, str], elsewhere: float
+) -> None:
+    """As on any day; and when, beside its own incident, contacts of the other queues are worse than usual as well."""
+    contacts, hours = centre.contacts(), centre.inside(FAULT, FAULT + 3)
+    some = np.random.default_rng(0).random(len(contacts)) < elsewhere
+    slowed = centre.inside(FAULT, FAULT + 3, **fault) | (hours & some & ~centre.inside(FAULT, FAULT + 3, queue="c"))
+    aht = np.where(slowed, 3 * contacts.values["aht"], contacts.values["aht"])
+    case = Case.of(model, replace(contacts, values={**contacts.values, "aht": aht}))
+    calls = [call for call in case.calls() if dict(call.segment).get("queue") == "c"]
+    cause = case.describe(calls).causes[0]
+    assert dict(cause.segment) == fault
+    assert cause.share < 0.5, "elsewhere are more"
+    if not elsewhere:
+        of_all = case.describe([replace(call, segment=()) for call in calls])
+        assert ("queue", "c") in of_all.causes[0].segment
+
+
 def test_windows_older_than_what_is_at_hand_keep_their_causes_and_reasons(slow: Case, model: IncidentModel) -> None:
     calls = slow.calls()
     before = slow.describe(calls)

@@ -287,6 +287,52 @@ def test_windows_filled_in_between_two_incidents_part_what_nothing_was_known_of(
     assert [one.incident.started_at for one in centre.alive()] == [moment(10), moment(40)]
 
 
+def test_a_resolved_incident_that_is_scored_again_keeps_when_it_was_resolved() -> None:
+    centre = Centre()
+    centre.judge([call(A, 10)], 10, 14)
+    resolved_at = centre.the_incident().resolved_at
+    assert resolved_at == moment(centre.clock)
+    (changed,) = centre.judge([call(A, 10, 5.0)], 10, 11)
+    assert (changed.after.status, changed.after.score) == ("resolved", 5.0)
+    assert changed.after.resolved_at == resolved_at < moment(centre.clock)
+
+
+def known(name: str, *calls: Call) -> Known:
+    """An open incident that other rules, such as those of segments named otherwise, have made of these calls."""
+    stored = replace(described(calls, None), id=name, status="open", merged_into=None)
+    return Known(replace(stored, opened_at=moment(0), updated_at=moment(0)), calls)
+
+
+def after_other_rules(*incidents: Known) -> Centre:
+    return Centre(known={one.incident.id: one for one in incidents})
+
+
+def test_an_incident_without_a_part_of_its_own_is_merged_into_the_one_that_has_its_oldest_call() -> None:
+    first, second = known("first", call(A, 10)), known("second", call(B, 11))
+    between = known("between", call(A, 12), call(B, 13))
+    centre = after_other_rules(first, second, between)
+    (gone, *_) = centre.judge([], 30, 31)
+    assert (gone.after.id, gone.after.status, gone.after.merged_into) == ("between", "merged", "first")
+    between = known("between", call(B, 12), call(A, 13))
+    (gone, *_) = after_other_rules(first, second, between).judge([], 30, 31)
+    assert gone.after.merged_into == "second"
+
+
+def test_only_a_new_call_takes_over_an_incident_whose_calls_are_gone() -> None:
+    apart = known("apart", call(B, 10), call(A, 20))
+    gone = known("gone", call(A, 21))
+    centre = after_other_rules(apart, gone)
+    changes = {change.after.id: change for change in centre.judge([], 21, 22)}
+    assert changes["gone"].after.status == "withdrawn"
+    (rest,) = [change for change in changes.values() if change.before is None]
+    assert rest.calls == (call(A, 20),)
+    # with a new call beside it the incident goes on
+    centre = after_other_rules(apart, gone)
+    changes = {change.after.id: change for change in centre.judge([call(AX, 21)], 21, 22)}
+    assert changes["gone"].after.status == "open"
+    assert changes["gone"].calls == (call(A, 20), call(AX, 21))
+
+
 def test_an_id_that_belongs_to_another_part_gets_longer() -> None:
     centre = Centre()
     (opened,) = centre.judge([call(A, 10)], 10, 11)

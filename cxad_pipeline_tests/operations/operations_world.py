@@ -145,5 +145,5 @@ class World:
                 record_statistics(self.store, self.model, parts[-1][1], begin, begin + STEP, now)
             start, end = parts[0][0], parts[-1][0] + STEP
             tables = [table for _, table in parts]
-            found.append(judge(self.store, self.model, tables, start, end, self.settings, self.teller, now))
+            found.append(judge(self.store, self.model, tables, start, end, self.settings, self.teller, lambda: now))
         return found

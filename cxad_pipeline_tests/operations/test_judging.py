@@ -273,7 +273,7 @@ def test_a_window_that_was_late_is_judged_with_the_next(tmp_path: Path, sqlite_u
         end = begin + STEP
         table = between(scored_rows(), begin, end)
         record_statistics(world.store, world.model, table, begin, end, end)
-        judge(world.store, world.model, [table], begin, end, settings, world.teller, end)
+        judge(world.store, world.model, [table], begin, end, settings, world.teller, lambda end=end: end)
         with world.store.reading() as connection:
             rows = find_windows(connection, since=START, until=NOW, segment=(), level=None, limit=100)
         states.append([row["state"] for row in sorted(rows, key=lambda row: row["start"])])
@@ -331,7 +331,7 @@ def test_a_window_that_was_counted_and_not_judged_is_judged_with_the_next(small_
                 begin + STEP,
                 small_world.settings,
                 small_world.teller,
-                NOW,
+                lambda: NOW,
             )
     assert stored(small_world.store) == []
     small_world.judge(first=6, windows=2, together=1)

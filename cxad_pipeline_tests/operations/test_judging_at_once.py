@@ -77,7 +77,8 @@ def count(world: World, rows: pa.Table, windows: range) -> None:
 def judge(world: World, windows: range) -> judging.Judged:
     parts = [(START + number * STEP, START + (number + 1) * STEP) for number in windows]
     tables = [between(scored_rows(), *part) for part in parts]
-    return judging.judge(world.store, world.model, tables, parts[0][0], parts[-1][1], world.settings, world.teller, NOW)
+    start, end = parts[0][0], parts[-1][1]
+    return judging.judge(world.store, world.model, tables, start, end, world.settings, world.teller, lambda: NOW)
 
 
 def incidents(world: World) -> list[StoredIncident]:

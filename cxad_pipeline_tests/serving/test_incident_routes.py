@@ -405,6 +405,7 @@ READS = (
 WRITES = (
     ("POST", "/api/silences", {"segment": {}, "reason": "x", "ends_at": "2199-01-01T00:00Z"}),
     ("POST", "/api/alerts/retry", {}),
+    ("POST", "/api/alerts/drop", {}),
     ("DELETE", "/api/silences/1", None),
 )
 

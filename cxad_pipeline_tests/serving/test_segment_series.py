@@ -17,7 +17,7 @@ from cxad_pipeline.incidents.bands import NORMAL, CountBaseline, MeanBaseline, S
 from cxad_pipeline.incidents.incident import Call
 from cxad_pipeline.interactions.configured_columns import subjects
 from cxad_pipeline.serving.app import create_app
-from cxad_pipeline.serving.segment_schema import TimeSeries
+from cxad_pipeline.serving.segment_schema import SegmentList, TimeSeries
 from cxad_pipeline.settings import Settings
 from cxad_pipeline.store.baselines import record_baselines
 from cxad_pipeline.store.calibrations import CalibrationRecord, record_calibration
@@ -94,6 +94,23 @@ def test_what_is_not_known_is_null(client: TestClient, store: Store) -> None:
     for path in ("/api/timeseries?metric=aht_seconds", f"{SERIES}together", "/api/timeseries?segment=queue:sales"):
         for point in points_of(client, path):
             assert [point[name] for name in usual] == [None] * 3, path
+
+
+def test_an_hour_in_which_a_metric_is_not_answered_has_the_state_of_the_metric(
+    client: TestClient, store: Store
+) -> None:
+    save_windows(store, 4, not_answered=[1, 3])
+    usual, silent = "tested", "not_answered"
+    assert [point["state"] for point in points_of(client, f"{SERIES}csat")] == [usual, silent, usual, silent]
+    for path in (f"{SERIES}aht_seconds", f"{SERIES}contacts", "/api/timeseries?segment=queue:billing"):
+        assert [point["state"] for point in points_of(client, path)] == [usual] * 4, path
+    everyone = points_of(client, "/api/timeseries?metric=csat")
+    assert [point["state"] for point in everyone] == ["cold_start", silent, usual, silent]
+    segments = client.get("/api/segments").json()
+    SegmentList.model_validate(segments)
+    (billing,) = [one for one in segments["segments"] if one["segment"] == {"queue": "billing"}]
+    assert [one["metrics_not_tested"] for one in billing["windows"]] == [{}, {"csat": silent}, {}, {"csat": silent}]
+    assert [one["state"] for one in billing["windows"]] == [usual] * 4
 
 
 def test_a_metric_that_is_none_is_refused_with_those_that_are_watched(

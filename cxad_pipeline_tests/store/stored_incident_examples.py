@@ -80,6 +80,11 @@ def findings_of(tree: SegmentTree, windows: Windows, states: np.ndarray, seed: i
     )
 
 
+def answered_of(findings: Findings) -> dict[str, np.ndarray]:
+    """Half of the contacts usually have a value of each metric."""
+    return {metric.name: np.full(findings.score.shape, 0.5) for metric in METRICS}
+
+
 def call(segment: Key = VOICE, window: int = MONDAY, **changes: Any) -> Call:
     """A call."""
     return replace(Call(segment, window, 5.25, 4.5, "aht", "far tail", 41.0, 12.5, 41, 12.5, 55), **changes)

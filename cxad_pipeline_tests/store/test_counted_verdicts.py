@@ -13,11 +13,11 @@ from cxad_pipeline.store.counted_verdicts import CountedVerdict, counted_verdict
 from cxad_pipeline.store.database import Store
 from cxad_pipeline.store.feedback import (
     EXPECTED_FOR,
-    MergedIncidentError,
     Precision,
     add_incident_feedback,
     precision_by_segment,
 )
+from cxad_pipeline.store.gone_incidents import MergedIncidentError
 from cxad_pipeline.store.incident_tables import incident_feedback
 from cxad_pipeline.store.incidents import NOTHING_TOLD, save_incident
 from cxad_pipeline.store.silences import find_silences

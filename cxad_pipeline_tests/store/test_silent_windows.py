@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stored_incident_examples import METRICS, MONDAY, findings_of, moment, rollups_of, tree_of
+from stored_incident_examples import METRICS, MONDAY, answered_of, findings_of, moment, rollups_of, tree_of
 
 from cxad_pipeline.incidents import SegmentTree, State, Windows
 from cxad_pipeline.incidents.segments import Key
@@ -37,7 +37,7 @@ def judge(store: Store, silent: Mapping[Key, Iterable[int]], *, count: bool = Tr
     with store.writing() as connection:
         if count:
             replace_rollups(connection, tree, METRICS, rollups, at=moment())
-        record_findings(connection, findings_rows(connection, tree, findings, 0, 24))
+        record_findings(connection, findings_rows(connection, tree, findings, answered_of(findings), 0, 24))
         replace_silent_windows(connection, tree, findings, 0, recorded(connection))
     return findings
 

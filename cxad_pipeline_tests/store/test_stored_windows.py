@@ -16,6 +16,7 @@ from stored_incident_examples import (
     METRICS,
     MONDAY,
     NASTY,
+    answered_of,
     findings_of,
     moment,
     rollups_of,
@@ -302,7 +303,7 @@ def _write(store: Store, tree: SegmentTree, rollups: Rollups, *, at: dt.datetime
 
 def _record(store: Store, tree: SegmentTree, findings: Findings, first: int = 0, stop: int = 24) -> None:
     with store.writing() as connection:
-        record_findings(connection, findings_rows(connection, tree, findings, first, stop))
+        record_findings(connection, findings_rows(connection, tree, findings, answered_of(findings), first, stop))
 
 
 def _read(store: Store, tree: SegmentTree, metrics: tuple[MetricRule, ...], windows: Windows) -> Rollups:

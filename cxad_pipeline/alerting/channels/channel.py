@@ -7,9 +7,10 @@ often a delivery is tried (`delivery`).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from cxad_pipeline.alerting.message import Message
@@ -66,7 +67,7 @@ class Parcel:
     Attributes
     ----------
     key
-        Name of the message, the same in every attempt: receivers know doubles by it.
+        Name of the message, the same in every attempt.
     topic
         What it is about, such as "incident:20261013-3f9a2c" or "digest".
     kind
@@ -89,6 +90,16 @@ class Parcel:
     queued_at: datetime
     uncertain: bool = False
     first: Mapping[str, Any] | None = None
+
+    @property
+    def identity(self) -> str:
+        """By which receivers know doubles: the same in every attempt, and of no other message anywhere.
+
+        The keys of two installations can be alike, as those of their digests are, and so can those of a store and of
+        the one that follows it. When a message was queued, to the microsecond, tells them apart.
+        """
+        queued_at = self.queued_at.astimezone(UTC).isoformat(timespec="microseconds")
+        return hashlib.sha256(f"{queued_at} {self.key}".encode(errors="surrogatepass")).hexdigest()[:40]
 
     @property
     def begun_by(self) -> Mapping[str, Any] | None:

@@ -3,14 +3,13 @@
 Belongs here: the form of a mail and one transaction with the server. Does not belong here: connections and their limits
 (`smtp_connections`), how a subject is written (`mail_subject`), what a message says, and trying again (`delivery`).
 
-The Message-ID is made of the parcel's key, so a second delivery of the same message has the same one, and mailboxes
-that drop doubles can. The password is kept out of repr, error texts and chained exceptions; error texts also name
-recipients by their place in the settings only, since servers like to repeat addresses.
+The Message-ID is made of the parcel's identity, so a second delivery of the same message has the same one, and
+mailboxes that drop doubles can. The password is kept out of repr, error texts and chained exceptions; error texts also
+name recipients by their place in the settings only, since servers like to repeat addresses.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import smtplib
 import ssl
@@ -143,7 +142,7 @@ class EmailChannel:
         mail["To"] = ", ".join(self._to)
         # When it was written, not when it is sent: every attempt sends the same mail.
         mail["Date"] = parcel.queued_at
-        mail["Message-ID"] = f"<cxad.{hashlib.sha256(parcel.key.encode()).hexdigest()[:40]}@{domain}>"
+        mail["Message-ID"] = f"<cxad.{parcel.identity}@{domain}>"
         mail["X-CXAD-Key"] = one_line(parcel.key, SUBJECT_LIMIT)
         mail["Auto-Submitted"] = "auto-generated"
         begun_by = str((parcel.begun_by or {}).get("message_id", ""))

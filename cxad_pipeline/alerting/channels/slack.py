@@ -3,8 +3,8 @@
 Belongs here: which calls of Slack's Web API a parcel becomes, and looking for a message that may be there already. Does
 not belong here: blocks (`block_kit`), what error codes mean (`slack_errors`), and trying again (`delivery`).
 
-Every message carries its key as metadata, which people do not see. An attempt after one whose end is not known looks
-for the key first, in the channel or in the thread, and posts nothing where it finds it. The token is kept out of repr,
+Every message carries its identity as metadata, which people do not see. An attempt after one whose end is not known
+looks for it first, in the channel or in the thread, and posts nothing where it finds it. The token is kept out of repr,
 error texts, chained exceptions and log records.
 """
 
@@ -35,7 +35,7 @@ from cxad_pipeline.alerting.redaction import redact
 from cxad_pipeline.alerting.wording import one_line
 
 EVENT_TYPE = "cxad_alert"
-"""Type of the metadata that carry a message's key."""
+"""Type of the metadata that carry a message's key and identity."""
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """How far our clock may be ahead of Slack's when a message is looked for by time."""
@@ -140,7 +140,7 @@ class SlackChannel:
             self._client.chat_postMessage,
             text=fallback_text(message.text),
             blocks=list(message.blocks) or None,
-            metadata=_metadata(parcel.key),
+            metadata=_metadata(parcel),
             mrkdwn=False,
             unfurl_links=False,
             unfurl_media=False,
@@ -179,7 +179,7 @@ class SlackChannel:
             thread_ts=thread,
             reply_broadcast=True if parcel.kind == "repeat" else None,
             text=fallback_text(parcel.message.news or parcel.message.headline),
-            metadata=_metadata(parcel.key),
+            metadata=_metadata(parcel),
             mrkdwn=False,
             unfurl_links=False,
             unfurl_media=False,
@@ -212,7 +212,7 @@ class SlackChannel:
                 return {"note": f"{_UNKNOWN}: the bot may not read the channel ({error.code})"}
             messages = answer.get("messages")
             for found in messages if isinstance(messages, list) else []:
-                if _key_of(found) == parcel.key:
+                if _identity_of(found) == parcel.identity:
                     return {"channel": self._channel, "ts": str(found["ts"]), **place, "found": True}
             following = _member(answer.get("response_metadata"), "next_cursor")
             if not isinstance(following, str) or not following:
@@ -262,17 +262,17 @@ class SlackChannel:
         return one_line(redact(text, [self._client.token or ""]), ANSWER_LIMIT)
 
 
-def _metadata(key: str) -> dict[str, Any]:
-    return {"event_type": EVENT_TYPE, "event_payload": {"key": key}}
+def _metadata(parcel: Parcel) -> dict[str, Any]:
+    return {"event_type": EVENT_TYPE, "event_payload": {"key": parcel.key, "id": parcel.identity}}
 
 
-def _key_of(found: object) -> str | None:
-    """The key that a message of the channel carries; None for what is not ours, or no message at all."""
+def _identity_of(found: object) -> str | None:
+    """The identity that a message of the channel carries; None for what is not ours, or no message at all."""
     metadata = _member(found, "metadata")
     if _member(metadata, "event_type") != EVENT_TYPE or _member(found, "ts") is None:
         return None
-    key = _member(_member(metadata, "event_payload"), "key")
-    return key if isinstance(key, str) else None
+    identity = _member(_member(metadata, "event_payload"), "id")
+    return identity if isinstance(identity, str) else None
 
 
 def _member(of: object, name: str) -> object:
