@@ -9,7 +9,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -342,15 +343,22 @@ def test_a_datagram_that_makes_no_sense_changes_nothing(
     ]
 
 
-def test_only_this_user_may_enter_the_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "s"
+@pytest.fixture
+def near() -> Iterator[Path]:
+    """A folder with a path short enough for addresses of sockets, however long those of other tests are."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_only_this_user_may_enter_the_folder(near: Path) -> None:
+    folder = near / "s"
     folder.mkdir(mode=0o755)
     folder.chmod(0o777)
-    for made in (meeting_place(folder, 12), meeting_place(tmp_path / "new", 12)):
+    for made in (meeting_place(folder, 12), meeting_place(near / "new", 12)):
         assert stat.S_IMODE(made.stat().st_mode) == 0o700
-    (tmp_path / "link").symlink_to(folder)
+    (near / "link").symlink_to(folder)
     with pytest.raises(PermissionError, match="not a folder of this user"):
-        meeting_place(tmp_path / "link", 12)
+        meeting_place(near / "link", 12)
 
 
 def test_workers_meet_also_where_the_path_is_too_long_for_a_socket(tmp_path: Path) -> None:
@@ -369,12 +377,12 @@ def test_workers_meet_also_where_the_path_is_too_long_for_a_socket(tmp_path: Pat
 
 
 def test_a_worker_without_a_folder_to_meet_in_serves_its_own_events(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    near: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "state").write_text("a file where the folder should be")
+    (near / "state").write_text("a file where the folder should be")
 
     async def scenario() -> None:
-        stream = LiveStream(stream_settings(tmp_path / "state"))
+        stream = LiveStream(stream_settings(near / "state"))
         await stream.start()
         listener = stream.subscribe()
         stream.publish(events_named([1]))
