@@ -142,7 +142,7 @@ def drawn(scoring: list[dict[str, Any]], plain: dict[str, Any]) -> Figure:
     time_axes.plot(rows, [row["seconds"] for row in scoring], "o-", color="#c44e52", label="cxad score")
     start = scoring[0]["seconds"] - slope(scoring) * rows[0]
     time_axes.plot(rows, start + slope(scoring) * rows, "--", color="#8c8c8c", linewidth=1, label="straight line")
-    time_axes.legend(fontsize=8)
+    time_axes.legend(fontsize=8, loc="upper left")
     time_axes.set_title("seconds by rows", fontsize=10)
     best = max(scoring, key=lambda row: row["rows/s"])
     rates = {f"plain script\n({plain['rows']:,} rows)": plain, f"cxad score\n({best['rows']:,} rows)": best}

@@ -35,7 +35,7 @@ def held_out_figure(name: str, values: np.ndarray, threshold: float) -> Figure:
     figure, (axis,) = _axes(1)
     _histogram(axis, name, values, values >= threshold, threshold)
     axis.set_ylabel("interactions")
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="upper right")
     return figure
 
 
@@ -46,7 +46,7 @@ def distribution_figure(scores: Scores) -> Figure:
     for axis, (name, values) in zip(axes, by_model.items(), strict=True):
         _histogram(axis, name, values, scores.flags[name], scores.thresholds[name])
     axes[0].set_ylabel("interactions")
-    axes[0].legend(frameon=False)
+    axes[0].legend(frameon=False, loc="upper right")
     figure.suptitle("Scores by model, each by its own flag; dashed: threshold", fontsize=11)
     return figure
 

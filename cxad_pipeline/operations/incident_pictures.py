@@ -130,7 +130,7 @@ def peaks_drawn(model: IncidentModel) -> Figure:
         weight="bold",
         loc="left",
     )
-    axes.legend(fontsize=_SMALL)
+    axes.legend(fontsize=_SMALL, loc="upper right")
     return figure
 
 
